@@ -1,0 +1,43 @@
+# Commands of a checkout: make help
+SHELL := /bin/bash
+.SHELLFLAGS := -e -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+LEVEL ?= runtime
+
+# Nodes of a test or a demo neither talk to other machines nor write to the home folder.
+export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+export ROS_LOG_DIR ?= $(CURDIR)/build/ros_log
+
+# Sourcing puts the environment's own python3 first in PATH.
+IN_ROS := . install/setup.bash &&
+
+help:  ## list the commands
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+
+setup:  ## make the environment and build the packages (LEVEL=test: with test tools and training)
+	scripts/setup.sh $(LEVEL)
+
+demo:  ## track a target through real ROS 2 nodes (own video: VIDEO=path BOX=x,y,w,h [GROUNDTRUTH=path])
+	scripts/setup.sh runtime
+	$(IN_ROS) python3 -m distill_tracker_ros.demo --output build/demo \
+	  $(if $(VIDEO),--video "$(VIDEO)") $(if $(BOX),--box "$(BOX)") $(if $(GROUNDTRUTH),--groundtruth "$(GROUNDTRUTH)") $(DEMO_ARGS)
+
+test:  ## run all tests (TEST_ARGS="-k crop -x" chooses)
+	scripts/setup.sh test
+	$(IN_ROS) python3 -m pytest $(TEST_ARGS)
+
+lint:  ## check style, types and the direction of imports
+	scripts/setup.sh test
+	$(IN_ROS) ruff check .
+	$(IN_ROS) ruff format --check .
+	$(IN_ROS) mypy
+	$(IN_ROS) lint-imports
+
+bench:  ## measure speed against the usual alternatives (BENCH_ARGS="--help" lists the choices)
+	scripts/setup.sh runtime
+	$(IN_ROS) python3 benchmarks/run.py $(BENCH_ARGS)
+
+clean:  ## remove what was built; the environment in .venv stays
+	rm -rf build install log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info
