@@ -1,0 +1,1 @@
+"""The tracking core: numpy and OpenCV only, no ROS, no inference runtime, no clock, no randomness."""

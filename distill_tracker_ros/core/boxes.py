@@ -1,0 +1,68 @@
+"""Boxes as arrays of shape (..., 4), float64, in frame pixels unless a name says otherwise.
+
+Coordinates are continuous: pixel (0, 0) covers [0, 1) x [0, 1), its centre is (0.5, 0.5).
+`xywh` = left, top, width, height; `xyxy` = left, top, right, bottom; `cxcywh` = centre and size.
+No function changes its arguments.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Boxes = NDArray[np.float64]
+
+
+def xywh_to_xyxy(boxes_xywh: ArrayLike) -> Boxes:
+    """Left, top, width, height -> left, top, right, bottom."""
+    b = np.asarray(boxes_xywh, np.float64)
+    return np.concatenate([b[..., :2], b[..., :2] + b[..., 2:]], axis=-1)
+
+
+def xyxy_to_xywh(boxes_xyxy: ArrayLike) -> Boxes:
+    """Left, top, right, bottom -> left, top, width, height."""
+    b = np.asarray(boxes_xyxy, np.float64)
+    return np.concatenate([b[..., :2], b[..., 2:] - b[..., :2]], axis=-1)
+
+
+def xywh_to_cxcywh(boxes_xywh: ArrayLike) -> Boxes:
+    """Left, top, width, height -> centre x, centre y, width, height."""
+    b = np.asarray(boxes_xywh, np.float64)
+    return np.concatenate([b[..., :2] + b[..., 2:] / 2, b[..., 2:]], axis=-1)
+
+
+def cxcywh_to_xywh(boxes_cxcywh: ArrayLike) -> Boxes:
+    """Centre x, centre y, width, height -> left, top, width, height."""
+    b = np.asarray(boxes_cxcywh, np.float64)
+    return np.concatenate([b[..., :2] - b[..., 2:] / 2, b[..., 2:]], axis=-1)
+
+
+def clip(box_xywh: ArrayLike, width: int, height: int, margin: float = 10.0) -> Boxes:
+    """Keep a box inside the frame, with sides of at least `margin` pixels.
+
+    Left in [0, W - margin], right in [margin, W], the same vertically (OSTrack's rule, which uses 10).
+    For frames of at least 2 * margin a side the result always lies in the frame.
+    """
+    x1, y1, x2, y2 = np.moveaxis(xywh_to_xyxy(box_xywh), -1, 0)
+    left = np.clip(x1, 0, width - margin)
+    top = np.clip(y1, 0, height - margin)
+    w = np.maximum(np.clip(x2, margin, width) - left, margin)
+    h = np.maximum(np.clip(y2, margin, height) - top, margin)
+    return np.stack([left, top, w, h], axis=-1)
+
+
+def intersection(box_xywh: ArrayLike, width: int, height: int) -> Boxes:
+    """The part of a box that lies in the frame; zero width or height where there is none."""
+    corners = xywh_to_xyxy(box_xywh)
+    inside = np.clip(corners, 0, np.array([width, height, width, height], np.float64))
+    return xyxy_to_xywh(inside)
+
+
+def iou(a_xywh: ArrayLike, b_xywh: ArrayLike) -> NDArray[np.float64]:
+    """Intersection over union, element by element (broadcasting); 0 where the union is empty."""
+    a, b = xywh_to_xyxy(a_xywh), xywh_to_xyxy(b_xywh)
+    overlap = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+    inter = np.prod(np.maximum(overlap, 0), axis=-1)
+    union = np.prod(a[..., 2:] - a[..., :2], axis=-1) + np.prod(b[..., 2:] - b[..., :2], axis=-1) - inter
+    ratio: NDArray[np.float64] = np.divide(inter, union, out=np.zeros_like(inter), where=union > 0)
+    return ratio

@@ -1,0 +1,84 @@
+"""Every number of the tracker, with its default, its unit and its range: the only place they are written.
+
+The ROS parameters, `--help` and the README's table are made from these fields.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+
+def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
+    """A dataclass field that carries its description and its range (both ends included)."""
+    return field(default=default, metadata={"help": help, "low": low, "high": high})
+
+
+def check_ranges(config: Any) -> None:
+    """Raise ValueError for the first field of a dataclass made of `option`s that is out of its range."""
+    for f in fields(config):
+        value, low, high = getattr(config, f.name), f.metadata["low"], f.metadata["high"]
+        if low is not None and not low <= value <= high:
+            raise ValueError(
+                f"{type(config).__name__}.{f.name} = {value!r} is out of range: accepted is {low} to {high}"
+            )
+
+
+@dataclass(frozen=True)
+class StoreConfig:
+    """The Target Store (EATrack). The source names the mechanism, not the numbers: they are ours."""
+
+    threshold: float = option(0.65, "confidence from which a view may enter the store", 0.0, 1.0)
+    min_gap_frames: int = option(5, "frames between two insertions, so that views differ", 1, 10_000)
+    capacity: int = option(16, "views kept; the oldest leaves", 1, 256)
+    interval_frames: int = option(25, "frames between two refreshes of the template", 1, 100_000)
+    gate: float = option(0.5, "least cosine between a view's embedding and the first one's", -1.0, 1.0)
+    reset_after_frames: int = option(
+        150, "frames without an insertion after which the initial template is restored", 1, 1_000_000
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How a track is held, doubted, lost and found again."""
+
+    lost_threshold: float = option(
+        0.0, "confidence below which a frame does not move the box; 0 = the model's own value", 0.0, 1.0
+    )
+    lost_after_ms: int = option(1000, "time below the threshold after which a target is LOST", 0, 600_000)
+    min_side_px: float = option(
+        4.0,
+        "least side of a box; targets seen from a drone are often below the field's usual 10",
+        1.0,
+        1000.0,
+    )
+    region_growth: float = option(1.05, "growth of the search region per UNCERTAIN frame", 1.0, 2.0)
+    region_growth_max: float = option(1.6, "largest search region, in usual ones", 1.0, 8.0)
+    redetect: bool = option(True, "scan the whole frame for a LOST target")
+    redetect_threshold: float = option(
+        0.7, "confidence at which a scanned place becomes a candidate", 0.0, 1.0
+    )
+    redetect_tiles: int = option(
+        3, "tiles of the frame scanned per update while LOST (bounds the cost)", 1, 64
+    )
+    redetect_max_tiles: int = option(
+        64, "tiles of a whole scan; larger tiles are used to stay below", 1, 4096
+    )
+    refresh_template: bool = option(True, "let the Target Store refresh the template (periodic activation)")
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+@dataclass(frozen=True)
+class SessionConfig:
+    """All targets of one camera."""
+
+    max_targets: int = option(4, "targets tracked at once", 1, 64)
+    min_target_px: float = option(4.0, "least side of a box that is accepted as a target", 1.0, 1000.0)
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
