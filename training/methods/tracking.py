@@ -1,0 +1,23 @@
+"""The tracking losses alone: what every method adds its distillation to, and how teachers are trained."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from ..data.sampler import Batch
+from ..losses import tracking_losses
+from ..models.eatrack import EATrackStudent
+from ..models.layers import normalise
+
+
+class Tracking(nn.Module):
+    """(batch, progress) -> the losses of OSTrack, by name and unweighted."""
+
+    def __init__(self, student: EATrackStudent, box_cells: str) -> None:
+        super().__init__()
+        self.student = student
+        self.box_cells = box_cells
+
+    def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:
+        result = self.student(normalise(batch.templates), normalise(batch.search))
+        return tracking_losses(result.maps, batch.box, batch.present, self.box_cells)

@@ -1,0 +1,1 @@
+"""The networks. Tensors are batch, channel, height, width; tokens are batch, token, channel."""

@@ -1,0 +1,116 @@
+"""The EATrack student: a cached template stage and a joint stage (EATrack, CVPR 2026).
+
+Stage 1 runs the same blocks on each template alone and on the search region alone; stage 2 attends
+jointly over [template 1, template 2, search]. The output of stage 1 for the templates is the state
+that the drone caches, so a frame costs stage 1 of the search region and stage 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .centre_head import CentreHead, CentreMaps
+from .layers import ConvStem, PatchStem, position_table, transformer_blocks
+
+
+@dataclass(frozen=True)
+class EATrackConfig:
+    """The published student by default: DeiT-tiny width, 3 + 5 blocks, two template slots."""
+
+    search_size: int = 256  # px
+    template_size: int = 128  # px
+    search_factor: float = 4.0  # region side / sqrt(w h)
+    template_factor: float = 2.0
+    stride: int = 16  # px of a token
+    stem: str = "patch"  # patch (ViT) or conv (convolutions of stride 2)
+    width: int = 192
+    heads: int = 3
+    mlp_ratio: float = 4.0
+    stage1_blocks: int = 3
+    stage2_blocks: int = 5
+    template_slots: int = 2
+    head_channels: int = 256
+    drop_path: float = 0.1  # of the last block, rising linearly from 0
+
+    def __post_init__(self) -> None:
+        for name in ("search_size", "template_size"):
+            if getattr(self, name) % self.stride:
+                raise ValueError(f"{name} = {getattr(self, name)} must be a multiple of stride = {self.stride}")
+        if self.stem not in ("patch", "conv"):
+            raise ValueError(f"stem = {self.stem!r} is unknown; accepted are 'patch' and 'conv'")
+        if self.width % self.heads:
+            raise ValueError(f"width = {self.width} must be a multiple of heads = {self.heads}")
+
+    @property
+    def grid(self) -> int:
+        """G, side of the search token grid."""
+        return self.search_size // self.stride
+
+    @property
+    def template_grid(self) -> int:
+        """g, side of the template token grid."""
+        return self.template_size // self.stride
+
+
+class SearchResult(NamedTuple):
+    maps: CentreMaps
+    tokens: Tensor  # [B, G*G, D] search tokens after the final norm
+
+
+class EATrackStudent(nn.Module):
+    def __init__(self, config: EATrackConfig) -> None:
+        super().__init__()
+        self.config = config
+        stem = ConvStem if config.stem == "conv" else PatchStem
+        self.stem = stem(config.width, config.stride)
+        self.template_positions = position_table(config.template_grid**2, config.width)
+        self.search_positions = position_table(config.grid**2, config.width)
+        count = config.stage1_blocks + config.stage2_blocks
+        blocks = transformer_blocks(
+            count, config.width, config.heads, config.mlp_ratio, torch.linspace(0, config.drop_path, count)
+        )
+        self.stage1, self.stage2 = blocks[: config.stage1_blocks], blocks[config.stage1_blocks :]
+        self.norm = nn.LayerNorm(config.width, eps=1e-6)
+        self.head = CentreHead(config.width, config.head_channels)
+
+    def encode_template(self, templates: Tensor) -> Tensor:
+        """Normalised templates [B, T, 3, Hz, Wz] -> state [B, T * g*g, D], slot-major.
+
+        The slots do not see each other, so one can be refreshed without touching the others.
+        """
+        batch, slots = templates.shape[:2]
+        tokens = self._tokens(templates.flatten(0, 1), self.template_positions)
+        for block in self.stage1:
+            tokens = block(tokens)
+        return tokens.reshape(batch, slots * tokens.shape[1], -1)
+
+    def search(self, search: Tensor, state: Tensor) -> SearchResult:
+        """Normalised search regions [B, 3, Hx, Wx] and the state of their targets -> maps."""
+        tokens = self._tokens(search, self.search_positions)
+        for block in self.stage1:
+            tokens = block(tokens)
+        joint = torch.cat([state, tokens], dim=1)
+        for block in self.stage2:
+            joint = block(joint)
+        tokens = self.norm(joint[:, state.shape[1] :])
+        grid = self.config.grid
+        features = tokens.transpose(1, 2).reshape(-1, self.config.width, grid, grid)
+        return SearchResult(self.head(features), tokens)
+
+    def forward(self, templates: Tensor, search: Tensor) -> SearchResult:
+        return self.search(search, self.encode_template(templates))
+
+    def _tokens(self, images: Tensor, positions: Tensor) -> Tensor:
+        return self.stem(images).flatten(2).transpose(1, 2) + positions
+
+
+def target_embedding(result: SearchResult) -> Tensor:
+    """[B, D], L2-normalised: the mean of the search tokens, weighted by their squared scores."""
+    weight = result.maps.score.flatten(1) ** 2
+    mean = torch.einsum("bn,bnd->bd", weight, result.tokens.float()) / weight.sum(1, keepdim=True)
+    return F.normalize(mean, dim=-1)

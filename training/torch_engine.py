@@ -1,0 +1,35 @@
+"""A student in PyTorch behind the drone's Engine protocol, so training is scored with the tracker that flies."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from distill_tracker_ros.core.engine import ModelSpec, SearchOutput, State
+
+from .models.eatrack import EATrackStudent, target_embedding
+from .models.layers import normalise
+
+
+class TorchEngine:
+    def __init__(self, student: EATrackStudent, spec: ModelSpec) -> None:
+        self.spec = spec
+        self._student = student.eval()
+        self._device = next(student.parameters()).device
+
+    @torch.inference_mode()
+    def encode_template(self, templates: NDArray[np.uint8]) -> State:
+        return (self._student.encode_template(normalise(self._tensor(templates))).cpu().numpy(),)
+
+    @torch.inference_mode()
+    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
+        result = self._student.search(normalise(self._tensor(search)), self._tensor(state[0]))
+        outputs = (result.maps.score, result.maps.boxes, target_embedding(result))
+        return SearchOutput(*(tensor.cpu().numpy() for tensor in outputs))
+
+    def close(self) -> None:
+        """Nothing is held that the student does not hold."""
+
+    def _tensor(self, array: NDArray[np.generic]) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
