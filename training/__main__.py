@@ -39,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
     export.add_argument("--output", type=Path, required=True, help="folder of the bundle")
     export.add_argument("--lost-threshold", type=float, default=0.25, help="confidence below which the box is held")
     export.add_argument("--window-weight", type=float, default=1.0, help="0 = no window, 1 = full Hann window")
+    export.add_argument("--precision", choices=["float32", "float16"], default="float32")
     export.add_argument("--data", nargs="*", default=[], help="names and licences of the training data")
     options = parser.parse_args(arguments)
     try:
@@ -59,6 +60,7 @@ def _run(options: argparse.Namespace) -> int:
             options.output,
             window_weight=options.window_weight,
             lost_threshold=options.lost_threshold,
+            precision=options.precision,
             data=options.data,
         )
         return 0

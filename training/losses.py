@@ -74,9 +74,10 @@ def box_losses(predicted_cxcywh: Tensor, target_cxcywh: Tensor, weight: Tensor) 
     return l1, giou
 
 
-def boxes_at_peak(maps: CentreMaps) -> Tensor:
-    """[B, 4] cxcywh at the highest score."""
-    index = maps.score_logits.flatten(1).argmax(1)
+def boxes_at_peak(maps: CentreMaps, window: Tensor | None = None) -> Tensor:
+    """[B, 4] cxcywh at the highest score, multiplied by a window [G, G] if one is given."""
+    score = maps.score if window is None else maps.score * window
+    index = score.flatten(1).argmax(1)
     return maps.boxes.flatten(2).gather(2, index.view(-1, 1, 1).expand(-1, 4, 1)).squeeze(2)
 
 
@@ -107,3 +108,14 @@ def tracking_losses(
     predicted = maps.boxes[batch, :, row, column]
     losses["l1"], losses["giou"] = box_losses(predicted, boxes_cxcywh[batch], weight[batch, row, column])
     return losses
+
+
+def coverage_mask(boxes_cxcywh: Tensor, grid: int) -> Tensor:
+    """[B, 4] -> [B, G, G]: the share of every cell that its box covers, in [0, 1] (EATrack, feature branch)."""
+    corners = box_convert(boxes_cxcywh, "cxcywh", "xyxy") * grid
+    steps = torch.arange(grid, device=boxes_cxcywh.device, dtype=boxes_cxcywh.dtype)
+
+    def covered(low: Tensor, high: Tensor) -> Tensor:
+        return (torch.minimum(high[:, None], steps + 1) - torch.maximum(low[:, None], steps)).clamp(0, 1)
+
+    return covered(corners[:, 1], corners[:, 3])[:, :, None] * covered(corners[:, 0], corners[:, 2])[:, None, :]

@@ -9,10 +9,14 @@ from .models.eatrack import EATrackConfig
 
 
 def eatrack_spec(
-    config: EATrackConfig, name: str, window_weight: float = 1.0, lost_threshold: float = 0.25
+    config: EATrackConfig,
+    name: str,
+    window_weight: float = 1.0,
+    lost_threshold: float = 0.25,
+    precision: str = "float32",
 ) -> ModelSpec:
     """The model spec of an EATrack student; the store's numbers are the defaults of StoreConfig."""
-    state = TensorSpec("state_0", (config.template_slots * config.template_grid**2, config.width), "float32")
+    state = TensorSpec("state_0", (config.template_slots * config.template_grid**2, config.width), precision)
     return ModelSpec(
         name=name,
         method="eatrack",

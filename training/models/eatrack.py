@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .centre_head import CentreHead, CentreMaps
@@ -110,7 +109,10 @@ class EATrackStudent(nn.Module):
 
 
 def target_embedding(result: SearchResult) -> Tensor:
-    """[B, D], L2-normalised: the mean of the search tokens, weighted by their squared scores."""
+    """[B, D], L2-normalised: the mean of the search tokens, weighted by their squared scores.
+
+    Written with products and sums that ONNX opset 17 has.
+    """
     weight = result.maps.score.flatten(1) ** 2
-    mean = torch.einsum("bn,bnd->bd", weight, result.tokens.float()) / weight.sum(1, keepdim=True)
-    return F.normalize(mean, dim=-1)
+    mean = (weight.unsqueeze(1) @ result.tokens.float()).squeeze(1)
+    return mean / (mean * mean).sum(1, keepdim=True).sqrt().clamp_min(1e-12)

@@ -1,0 +1,182 @@
+"""Student -> model bundle: two ONNX graphs, a manifest and a model card, checked against PyTorch."""
+
+from __future__ import annotations
+
+import subprocess
+import warnings
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnxruntime.transformers import float16
+from onnxruntime.transformers.onnx_model import OnnxModel
+from torch import Tensor, nn
+
+from distill_tracker_ros.runtime.load import load_engine
+from distill_tracker_ros.runtime.manifest import FILE_NAME, Graph, Manifest, write_manifest
+
+from .checkpoint import load_student
+from .models.eatrack import EATrackStudent, target_embedding
+from .models.layers import normalise
+from .spec import eatrack_spec
+from .torch_engine import TorchEngine
+from .train import use_plain_attention
+
+OPSET = 17  # the floor is TensorRT 8.6
+PARITY_SEED = 1
+PARITY_LIMITS = {  # boxes are relative to the search side
+    "float32": {"state_0": 1e-4, "score_map": 1e-4, "box_map": 1e-4},
+    "float16": {"score_map": 1e-2, "box_map": 2e-3},
+}
+
+
+class TemplateGraph(nn.Module):
+    """templates uint8 [B, T, Hz, Wz, 3] -> state_0."""
+
+    def __init__(self, student: EATrackStudent) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, templates: Tensor) -> Tensor:
+        return self.student.encode_template(normalise(templates))
+
+
+class SearchGraph(nn.Module):
+    """search uint8 [B, Hx, Wx, 3], state_0 -> score_map, box_map, embedding."""
+
+    def __init__(self, student: EATrackStudent) -> None:
+        super().__init__()
+        self.student = student
+
+    def forward(self, search: Tensor, state_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        result = self.student.search(normalise(search), state_0)
+        return result.maps.score, result.maps.boxes, target_embedding(result)
+
+
+def export_bundle(
+    student_file: Path,
+    name: str,
+    output: Path,
+    window_weight: float = 1.0,
+    lost_threshold: float = 0.25,
+    precision: str = "float32",
+    data: Sequence[str] = (),
+) -> Path:
+    """Write the graphs and the manifest of a student into `output`, and compare ONNX Runtime with PyTorch.
+
+    Args:
+        student_file: as written by training.
+        name: the model's name.
+        output: folder of the bundle; made if missing.
+        window_weight, lost_threshold: numbers of the manifest.
+        precision: of weights, activations and states: float32 or float16.
+        data: names and licences of the training data, for the provenance.
+
+    Raises:
+        FileNotFoundError: there is no such student.
+        ValueError: the graphs do not give what PyTorch gives.
+    """
+    student, about = load_student(student_file)
+    use_plain_attention(student)
+    spec = eatrack_spec(student.config, name, window_weight, lost_threshold, precision)
+    output.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(0)
+    templates = _pixels(rng, 2, spec.template_slots, spec.template_size, spec.template_size, 3)
+    search = _pixels(rng, 2, spec.search_size, spec.search_size, 3)
+    state = student.encode_template(normalise(templates)).detach()
+    _to_onnx(TemplateGraph(student), {"templates": templates}, ["state_0"], output / "template.onnx")
+    outputs = ["score_map", "box_map", "embedding"]
+    _to_onnx(SearchGraph(student), {"search": search, "state_0": state}, outputs, output / "search.onnx")
+    if precision == "float16":
+        for file in ("template.onnx", "search.onnx"):
+            _to_float16(output / file, ["state_0"])
+    manifest = Manifest(
+        spec=spec,
+        template=Graph.of_file(output / "template.onnx"),
+        search=Graph.of_file(output / "search.onnx"),
+        opset=OPSET,
+        provenance={**about, "training_commit": _commit(), "data": list(data)},
+    )
+    write_manifest(output / FILE_NAME, manifest)
+    parity = measure_parity(student, output)
+    if any(parity[key] > limit for key, limit in PARITY_LIMITS[precision].items()):
+        raise ValueError(f"{output}: the exported graphs differ from PyTorch by {parity}: do not use this bundle")
+    write_manifest(output / FILE_NAME, replace(manifest, parity=parity))
+    return output
+
+
+def measure_parity(student: EATrackStudent, bundle: Path) -> dict[str, float]:
+    """Largest absolute differences of a bundle in ONNX Runtime from the student in PyTorch (float32).
+
+    The inputs are not those the graphs were traced with, nor is the batch size.
+    """
+    engine = load_engine(bundle)
+    expected_engine = TorchEngine(student, engine.spec)
+    spec, rng = engine.spec, np.random.default_rng(PARITY_SEED)
+    templates = _pixels(rng, 3, spec.template_slots, spec.template_size, spec.template_size, 3).numpy()
+    search = _pixels(rng, 3, spec.search_size, spec.search_size, 3).numpy()
+    expected_state, state = expected_engine.encode_template(templates), engine.encode_template(templates)
+    expected, found = expected_engine.search(search, expected_state), engine.search(search, state)
+    engine.close()
+    pairs = {"state_0": (expected_state[0], state[0])}
+    pairs |= {key: (getattr(expected, key), getattr(found, key)) for key in ("score_map", "box_map", "embedding")}
+    return {"seed": PARITY_SEED} | {key: float(f"{np.abs(a - b).max():.3g}") for key, (a, b) in pairs.items()}
+
+
+def _to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path) -> None:
+    """Export with a dynamic batch axis, everything else static."""
+    batch = torch.export.Dim("batch", min=1, max=64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about the name of the batch axis
+        torch.onnx.export(
+            module.eval(),
+            tuple(inputs.values()),
+            str(path),
+            input_names=list(inputs),
+            output_names=outputs,
+            opset_version=OPSET,
+            dynamic_shapes={key: {0: batch} for key in inputs},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+    graph = onnx.load(path)
+    # The exporter converts down from opset 18 and keeps 18 when it cannot.
+    if graph.opset_import[0].version != OPSET:
+        raise ValueError(f"{path} could not be exported at opset {OPSET}: an operator of the network needs a newer one")
+    onnx.checker.check_model(graph, full_check=True)
+
+
+def _to_float16(path: Path, states: Sequence[str]) -> None:
+    """Convert a graph to float16 in place; the states too, but not the outputs that the tracker reads.
+
+    Softmax and normalisation stay in float32: their sums overflow or lose too much otherwise.
+    """
+    graph = onnx.load(path)
+    names = [value.name for value in (*graph.graph.input, *graph.graph.output) if value.name not in states]
+    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, "Softmax", "LayerNormalization", "ReduceSum", "Sqrt"]
+    converted = float16.convert_float_to_float16(graph, keep_io_types=names, op_block_list=blocked)
+    # A constant that two blocked nodes share is cast twice under one name: keep the first.
+    once = {node.output[0]: node for node in reversed(converted.graph.node)}
+    nodes = [node for node in converted.graph.node if once[node.output[0]] is node]
+    del converted.graph.node[:]
+    converted.graph.node.extend(nodes)
+    OnnxModel(converted).topological_sort()
+    onnx.checker.check_model(converted, full_check=True)
+    onnx.save(converted, path)
+
+
+def _pixels(rng: np.random.Generator, *shape: int) -> Tensor:
+    return torch.from_numpy(rng.integers(0, 256, shape, np.uint8))
+
+
+def _commit() -> str:
+    """The commit of the training code, or "unknown" outside a checkout."""
+    answer: subprocess.CompletedProcess[Any] = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], cwd=Path(__file__).parent, capture_output=True, text=True
+    )
+    return answer.stdout.strip() or "unknown"
