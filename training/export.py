@@ -165,6 +165,7 @@ def _to_float16(path: Path, states: Sequence[str]) -> None:
     nodes = [node for node in converted.graph.node if once[node.output[0]] is node]
     del converted.graph.node[:]
     converted.graph.node.extend(nodes)
+    del converted.graph.value_info[:]  # types of before
     OnnxModel(converted).topological_sort()
     onnx.checker.check_model(converted, full_check=True)
     onnx.save(converted, path)

@@ -39,9 +39,19 @@ def held_out_sequences(footage: Sequence[Footage], images: ImageStore, names: Se
     if missing := [name for name in names if name not in known]:
         raise ValueError(f"held_out names {missing[0]!r}, which is no video track of the sources")
     return [
-        HeldOut(name, [images[s.image] for s in known[name].shots], np.array([s.box_xywh for s in known[name].shots]))
+        HeldOut(
+            name,
+            _same_size([images[shot.image] for shot in known[name].shots]),
+            np.array([shot.box_xywh for shot in known[name].shots]),
+        )
         for name in names
     ]
+
+
+def _same_size(frames: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
+    """Zeros at the right and the bottom: stored crops of one video differ in size, a camera's frames do not."""
+    height, width = (max(frame.shape[axis] for frame in frames) for axis in (0, 1))
+    return [np.pad(f, ((0, height - f.shape[0]), (0, width - f.shape[1]), (0, 0))) for f in frames]
 
 
 def validate(student: EATrackStudent, config: EATrackConfig, sequences: Sequence[HeldOut]) -> float:

@@ -64,7 +64,7 @@ class Scan:
 
     def judge(self, box_xywh: Boxes, confidence: float, threshold: float) -> bool:
         """Take the best box of the regions looked at; True when it confirms the candidate."""
-        confirmed = self._candidate_xywh is not None and confidence >= threshold
-        is_new = self._candidate_xywh is None and confidence >= threshold
-        self._candidate_xywh = box_xywh if is_new else None
+        confident = confidence >= threshold
+        confirmed = confident and self._candidate_xywh is not None
+        self._candidate_xywh = box_xywh if confident and not confirmed else None
         return confirmed

@@ -91,8 +91,8 @@ class Session:
         box = self._check_box(box_xywh, frame)
         if id not in self._trackers and len(self._trackers) >= self.config.max_targets:
             raise TargetError(
-                f"{len(self._trackers)} targets are tracked already "
-                f"(max_targets = {self.config.max_targets}): clear one of {sorted(self._trackers)} or give its id to replace it"
+                f"{len(self._trackers)} targets are tracked already (max_targets = {self.config.max_targets})"
+                f": clear one of {sorted(self._trackers)} or give its id to replace it"
             )
         tracker = Tracker(self.engine, frame, box, stamp_ns, self._tracker_config)
         for later_frame, later_stamp_ns in later:

@@ -142,10 +142,12 @@ class Tracker:
         """The state machine: accept the box, hold the old one, or scan for the target."""
         config = self.config
         box_xywh = boxes.clip(box_xywh, *self._frame_size, config.min_side_px)
+        threshold = config.lost_threshold or self._spec.lost_threshold
         if self._scan:
-            accepted = self._scan.judge(box_xywh, self._confidence, config.redetect_threshold)
+            needed = config.redetect_threshold or (1 + threshold) / 2
+            accepted = self._scan.judge(box_xywh, self._confidence, needed)
         else:
-            accepted = self._confidence >= (config.lost_threshold or self._spec.lost_threshold)
+            accepted = self._confidence >= threshold
         if accepted:
             self._box = box_xywh
             self._last_seen_ns = stamp_ns
