@@ -37,6 +37,14 @@ def cxcywh_to_xywh(boxes_cxcywh: ArrayLike) -> Boxes:
     return np.concatenate([b[..., :2] - b[..., 2:] / 2, b[..., 2:]], axis=-1)
 
 
+def resize_towards(box_xywh: ArrayLike, old_xywh: ArrayLike, share: float) -> Boxes:
+    """A box with its own centre and a size between an old one's (share 0) and its own (share 1), in logarithms."""
+    box = xywh_to_cxcywh(box_xywh)
+    old = np.asarray(old_xywh, np.float64)
+    box[..., 2:] = old[..., 2:] ** (1 - share) * box[..., 2:] ** share
+    return cxcywh_to_xywh(box)
+
+
 def clip(box_xywh: ArrayLike, width: int, height: int, margin: float = 10.0) -> Boxes:
     """Keep a box inside the frame, with sides of at least `margin` pixels.
 

@@ -1,0 +1,98 @@
+"""All benchmarks, one after the other, and their main numbers in one table."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from distill_tracker_ros import command_line
+from distill_tracker_ros.command_line import CommandError, Parser, write_json
+from distill_tracker_ros.evaluation.report import text_table
+
+_EXAMPLES = """
+    python3 benchmarks/run.py
+    python3 benchmarks/run.py --only node_overhead --model models/mine
+    python3 benchmarks/run.py --quick --json build/benchmarks.json
+"""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """One script of this folder."""
+
+    arguments: Callable[[str], list[str]]  # model -> command line
+    quick: list[str]  # added for a short run, whose numbers are rough
+    numbers: Callable[[dict[str, Any]], dict[str, float]]  # its JSON -> what goes into the table
+
+
+BENCHMARKS = {
+    "engine_options": Benchmark(
+        lambda model: [model],
+        ["--rounds", "3", "--threads", "1", "2"],
+        lambda found: {
+            "default search, ms": found["measurements"][0]["search_ms"],
+            "best other / default": min(m["search_ratio"] for m in found["measurements"][1:]),
+        },
+    ),
+    "node_overhead": Benchmark(
+        lambda model: ["--model", model],
+        ["--seconds", "5"],
+        lambda found: {
+            "engine, ms": found["engine_ms_median"],
+            "node beyond it, ms": found["node_ms_median"],
+            "node / engine": found["node_to_engine"],
+            "latency, ms": found["latency_ms_median"],
+            "latency 95 %, ms": found["latency_ms_p95"],
+            "dropped / received": found["dropped"] / found["received"],
+        },
+    ),
+    "node_memory": Benchmark(
+        lambda model: ["--model", model],
+        ["--images", "200", "1000"],
+        lambda found: {"memory, MB": found["rss_mb"][-1], "late / early": found["ratio"]},
+    ),
+}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = Parser(description=__doc__, examples=_EXAMPLES)
+    parser.add_argument("--only", choices=BENCHMARKS, action="append", help="this one alone; may be repeated")
+    parser.add_argument("--quick", action="store_true", help="shorter, rougher")
+    parser.add_argument("--model", default=command_line.DEFAULT_MODEL, help="(default: %(default)s)")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/benchmarks"), metavar="DIR", help="%(default)s"
+    )
+    command_line.add_json_argument(parser)
+    parsed = parser.parse_args(arguments)
+    return command_line.run("benchmarks", lambda: _run_all(parsed))
+
+
+def _run_all(arguments: argparse.Namespace) -> int:
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    cells: list[tuple[str, str, str]] = []
+    everything = {}
+    for name in arguments.only or BENCHMARKS:
+        print(f"\n== {name}", flush=True)
+        benchmark, result = BENCHMARKS[name], arguments.output / f"{name}.json"
+        script = Path(__file__).with_name(f"{name}.py")
+        command = [sys.executable, str(script), *benchmark.arguments(arguments.model)]
+        command += benchmark.quick if arguments.quick else []
+        if subprocess.run([*command, "--json", str(result)]).returncode:
+            raise CommandError(f"the benchmark {name} failed")
+        everything[name] = json.loads(result.read_text(encoding="utf-8"))
+        numbers = benchmark.numbers(everything[name])
+        cells += [(name, number, f"{value:.3f}") for number, value in numbers.items()]
+    print(f"\n{text_table(('benchmark', 'number', 'value'), cells)}")
+    if arguments.json:
+        write_json(arguments.json, everything)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
