@@ -42,6 +42,7 @@ class Recipe:
     mixed_precision: str = "bf16"  # no, bf16 or fp16
     workers: int = 2  # processes that make samples
     validate_every: int = 2000  # steps
+    validation_flights: int = 12  # synthetic videos, beside the held-out tracks
     checkpoint_every: int = 500  # steps
 
 

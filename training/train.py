@@ -26,7 +26,7 @@ from .data.sources import Footage, ImageStore, read_source
 from .methods.tracking import Tracking
 from .models.eatrack import EATrackConfig, EATrackStudent
 from .recipe import Optimiser, Recipe
-from .validate import held_out_sequences, validate
+from .validate import flights, held_out_sequences, validate
 
 METHODS = {"tracking": Tracking}
 
@@ -63,7 +63,8 @@ def train(recipe: Recipe, data: Path, output: Path, workers: int | None = None) 
     loader = sample_loader(recipe, footage, images, step, accelerator, workers)
     method, optimiser = accelerator.prepare(method, optimiser)
     log = Log(output, step) if accelerator.is_main_process else None
-    sequences = held_out_sequences(footage, images, recipe.data.held_out)
+    videos = held_out_sequences(footage, images, recipe.data.held_out)
+    videos += flights(footage, images, recipe.validation_flights, recipe.seed)
     generator = torch.Generator(accelerator.device)
     started = time.monotonic() - seconds
     progress_bar = tqdm(total=recipe.steps, initial=step, desc=recipe.name, unit="step", mininterval=2.0)
@@ -91,11 +92,11 @@ def train(recipe: Recipe, data: Path, output: Path, workers: int | None = None) 
             progress_bar.set_postfix(log.flush(step))
             _save(output, step, time.monotonic() - started, student, average, optimiser)
         if step % recipe.validate_every == 0 or last:
-            score = validate(average.module, recipe.student, sequences)
+            score = validate(average.module, recipe.student, videos)
             log.validation(step, score)
             about = {"steps": step, "samples": step * recipe.optimiser.batch_size * accelerator.num_processes}
             about |= {"duration_s": round(time.monotonic() - started), "seed": recipe.seed, "recipe": recipe.name}
-            about |= {"held_out_success_auc": round(score, 4)}
+            about |= {"validation_success_auc": round(score, 4)}
             checkpoint.save_student(output, average.module, recipe.student, about)
     progress_bar.close()
     return output / checkpoint.STUDENT_FILE
@@ -204,7 +205,7 @@ class Log:
         return means
 
     def validation(self, step: int, score: float) -> None:
-        self._write(step, "held_out_success_auc", score)
+        self._write(step, "validation_success_auc", score)
 
     def _write(self, step: int, name: str, value: float) -> None:
         self._board.add_scalar(name, value, step)

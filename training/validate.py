@@ -1,4 +1,4 @@
-"""Score a student on held-out tracks with the drone's own Session."""
+"""Score a student with the drone's own Session, on held-out tracks and on synthetic flights."""
 
 from __future__ import annotations
 
@@ -12,24 +12,37 @@ from distill_tracker_ros.core.boxes import Boxes
 from distill_tracker_ros.evaluation import metrics
 from distill_tracker_ros.evaluation.replay import replay
 
+from .data.flights import flight
 from .data.sources import Footage, ImageStore
 from .models.eatrack import EATrackConfig, EATrackStudent
 from .spec import eatrack_spec
 from .torch_engine import TorchEngine
 
-RATE_HZ = 10.0  # the tracks are spaced samples of videos
+TRACK_RATE_HZ = 10.0  # the tracks are spaced samples of videos
+FLIGHT_RATE_HZ = 30.0
 
 
 @dataclass(frozen=True)
-class HeldOut:
-    """A track that is not trained on."""
+class Video:
+    """Frames with the target's box in each."""
 
     name: str
     frames: list[NDArray[np.uint8]]
     truth_xywh: Boxes  # (N, 4)
+    rate_hz: float
 
 
-def held_out_sequences(footage: Sequence[Footage], images: ImageStore, names: Sequence[str]) -> list[HeldOut]:
+def flights(footage: Sequence[Footage], images: ImageStore, count: int, seed: int) -> list[Video]:
+    """Synthetic videos (see data.flights) of objects of the footage, three in each."""
+    found = []
+    for number in range(count):
+        rng = np.random.default_rng((seed, number))
+        objects = [footage[rng.integers(len(footage))].shots[0] for _ in range(3)]
+        found.append(Video(f"flight/{number}", *flight(rng, images, objects), FLIGHT_RATE_HZ))
+    return found
+
+
+def held_out_sequences(footage: Sequence[Footage], images: ImageStore, names: Sequence[str]) -> list[Video]:
     """The tracks called `source/name`.
 
     Raises:
@@ -39,10 +52,11 @@ def held_out_sequences(footage: Sequence[Footage], images: ImageStore, names: Se
     if missing := [name for name in names if name not in known]:
         raise ValueError(f"held_out names {missing[0]!r}, which is no video track of the sources")
     return [
-        HeldOut(
+        Video(
             name,
             _same_size([images[shot.image] for shot in known[name].shots]),
             np.array([shot.box_xywh for shot in known[name].shots]),
+            TRACK_RATE_HZ,
         )
         for name in names
     ]
@@ -54,13 +68,13 @@ def _same_size(frames: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     return [np.pad(f, ((0, height - f.shape[0]), (0, width - f.shape[1]), (0, 0))) for f in frames]
 
 
-def validate(student: EATrackStudent, config: EATrackConfig, sequences: Sequence[HeldOut]) -> float:
-    """Mean success AUC; nan when nothing is held out. The student is left in eval mode."""
-    if not sequences:
+def validate(student: EATrackStudent, config: EATrackConfig, videos: Sequence[Video]) -> float:
+    """Mean success AUC; nan without videos. The student is left in eval mode."""
+    if not videos:
         return float("nan")
     engine = TorchEngine(student, eatrack_spec(config, "validated"))
     scores = []
-    for sequence in sequences:
-        boxes = replay(engine, sequence.frames, sequence.truth_xywh[0], RATE_HZ).boxes_xywh
-        scores.append(metrics.score(boxes, sequence.truth_xywh).success_auc)
+    for video in videos:
+        boxes = replay(engine, video.frames, video.truth_xywh[0], video.rate_hz).boxes_xywh
+        scores.append(metrics.score(boxes, video.truth_xywh).success_auc)
     return float(np.mean(scores))

@@ -70,3 +70,9 @@ def test_no_function_changes_its_argument(random_xywh: np.ndarray) -> None:
     boxes.iou(random_xywh, random_xywh)
     boxes.xywh_to_cxcywh(random_xywh)
     np.testing.assert_array_equal(random_xywh, before)
+
+
+def test_resize_towards_keeps_the_centre_and_blends_sizes_in_logarithms() -> None:
+    box = boxes.resize_towards([10, 20, 40, 10], [0, 0, 10, 40], 0.5)
+    assert np.allclose(boxes.xywh_to_cxcywh(box), [30, 25, 20, 20])
+    assert np.allclose(boxes.resize_towards([10, 20, 40, 10], [0, 0, 10, 40], 1.0), [10, 20, 40, 10])

@@ -55,11 +55,11 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(data: Path, tmp_path
 
 def test_a_run_leaves_a_log_a_recipe_and_a_score(data: Path, tmp_path: Path) -> None:
     _, about = checkpoint.load_student(train(small_recipe(), data, tmp_path))
-    assert about["samples"] == 16 and 0 <= about["held_out_success_auc"] <= 1
+    assert about["samples"] == 16 and 0 <= about["validation_success_auc"] <= 1
     assert (tmp_path / "recipe.yaml").read_text().startswith("name: small")
     with (tmp_path / "log.csv").open() as file:
         rows = list(csv.reader(file))
-    assert {name for _, name, _ in rows} == {"focal", "l1", "giou", "held_out_success_auc"}
+    assert {name for _, name, _ in rows} == {"focal", "l1", "giou", "validation_success_auc"}
     assert [int(step) for step, name, _ in rows if name == "focal"] == [2, 4]
 
 

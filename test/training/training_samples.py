@@ -85,6 +85,7 @@ def small_recipe(**changes: object) -> Recipe:
         "mixed_precision": "no",
         "workers": 0,
         "validate_every": 4,
+        "validation_flights": 1,
         "checkpoint_every": 2,
     }
     return Recipe(**{**values, **changes})  # type: ignore[arg-type]

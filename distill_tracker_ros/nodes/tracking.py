@@ -1,0 +1,274 @@
+"""A session over a live stream of image messages: one thread owns it, others ask it."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from numpy.typing import ArrayLike
+
+from ..core.engine import Engine
+from ..core.frame import Frame
+from ..core.session import Session, Target, TargetError
+from ..core.tracker import Track, TrackState
+from ..messages import ImageError, open_image
+from .history import History
+from .options import Options
+from .timed_engine import TimedEngine
+from .worker import Busy, Worker
+
+R = TypeVar("R")
+
+LONGEST_TEXT = 256  # characters of an id or a label
+# A late target is run through the history this many times faster than the images came, so that it catches up.
+CATCH_UP_SPEED = 2.0
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """An image message, and the time that counts for it."""
+
+    msg: Any  # sensor_msgs/Image or CompressedImage
+    stamp_ns: int  # of its header, or when it arrived if that is zero
+
+
+@dataclass
+class Counts:
+    """Images since the start: received = processed + dropped + rejected + those on their way (0 to 2)."""
+
+    received: int = 0
+    processed: int = 0
+    dropped: int = 0  # replaced by a newer one before the tracker was free
+    rejected: int = 0  # could not be used
+    repeated: int = 0  # among the rejected: those with the stamp of the one before
+
+
+@dataclass(frozen=True)
+class Followed:
+    """A target after the newest frame."""
+
+    target: Target
+    track: Track
+    lost_frames: int  # frames since its box was accepted, 0 while TRACKING
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one image."""
+
+    arrival: Arrival
+    frame: Frame | None  # None: the image was rejected
+    targets: tuple[Followed, ...]  # in the order in which they were set; the first is the primary one
+    processing_ns: int
+    engine_ns: int  # the part of it that was spent in the engine
+
+
+class Tracking:
+    """Tracks on the newest image, one at a time, in a thread of its own, and keeps a history of images.
+
+    Public methods may be called from any thread. Those that return a future act between two images.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        options: Callable[[], Options],
+        report: Callable[[Outcome], None],
+        failed: Callable[[str, Exception], None],
+    ) -> None:
+        """
+        Args:
+            engine: stays the caller's, who closes it after `stop`.
+            options: asked for the present options once a frame.
+            report: is told the outcome of every image, in the tracking thread.
+            failed: is told of errors that are no fault of the images: a sentence, and what was raised.
+        """
+        self.counts = Counts()
+        self.message = ""  # the last thing worth telling a person
+        self._options, self._report, self._failed = options, report, failed
+        self._applied = options()
+        self._engine = TimedEngine(engine)
+        self._session = Session(self._engine, self._applied.tracker, self._applied.session)
+        self._history: History[Arrival] = History(self._applied.history)
+        self._lost_frames: dict[str, int] = {}
+        self._newest_stamp_ns: int | None = None
+        self._frame_size: tuple[int, int] | None = None
+        self._worker: Worker[Arrival] = Worker(
+            self._process, self._remember, lambda error: failed("publishing failed", error)
+        )
+
+    def arrive(self, arrival: Arrival) -> None:
+        """Take an image. It waits until the tracker is free, or until a newer one takes its place."""
+        self.counts.received += 1
+        self.counts.dropped += self._worker.offer(arrival)
+
+    def set_target(self, box_xywh: ArrayLike, stamp_ns: int, id: str, label: str) -> Future[str]:
+        """Start on the image with this stamp (0 = the newest) and catch up; gives the id or a TargetError."""
+        return self._worker.submit(lambda: self._set_target(box_xywh, stamp_ns, id, label))
+
+    def clear_target(self, id: str) -> Future[int]:
+        """Drop a target, or all if the id is empty; gives how many were dropped, or a TargetError."""
+        return self._worker.submit(lambda: self._clear_target(id))
+
+    def restart(self, reason: str) -> Future[None]:
+        """Drop all targets and forget the images kept: what comes next has nothing to do with them."""
+        return self._worker.submit(lambda: self._restart(reason))
+
+    def pause(self) -> None:
+        """Let go of all images; targets stay. Returns when nothing is being worked on."""
+        self.counts.dropped += self._worker.discard()
+        self._worker.submit(self._forget).result()
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._worker.stop()
+
+    # In the worker's thread, but for `_remember`.
+
+    def _process(self, arrival: Arrival) -> None:
+        began = time.perf_counter_ns()
+        self._engine.elapsed_ns = 0
+        self._take_options()
+        frame: Frame | None = None
+        try:
+            frame = self._open(arrival)
+            self._session.update(frame, arrival.stamp_ns)
+        except Exception as error:
+            frame = None
+            self._reject(error)
+        else:
+            self._note(frame, arrival)
+        spent = time.perf_counter_ns() - began
+        self._report(Outcome(arrival, frame, self._followed(), spent, self._engine.elapsed_ns))
+
+    def _open(self, arrival: Arrival) -> Frame:
+        if arrival.stamp_ns == self._newest_stamp_ns:
+            self.counts.repeated += 1
+            raise ImageError("the image has the stamp of the one before and was skipped")
+        return open_image(arrival.msg)
+
+    def _reject(self, error: Exception) -> None:
+        self.counts.rejected += 1
+        self.message = str(error)
+        if not isinstance(error, ImageError):
+            self.message = f"the engine failed on an image ({type(error).__name__}: {error})"
+            self._failed(self.message, error)
+
+    def _note(self, frame: Frame, arrival: Arrival) -> None:
+        """After a frame that was tracked on."""
+        size = (frame.width, frame.height)
+        if self._frame_size not in (None, size):
+            # Boxes on images of another size would be in other pixels.
+            self._history.clear()
+            self._remember(arrival)
+        self._frame_size, self._newest_stamp_ns = size, arrival.stamp_ns
+        self.counts.processed += 1
+        self.message, self._session.notice = self._session.notice or self.message, ""
+        self._lost_frames = {
+            id: 0 if track.state is TrackState.TRACKING else self._lost_frames.get(id, 0) + 1
+            for id, track in self._session.tracks.items()
+        }
+
+    def _followed(self) -> tuple[Followed, ...]:
+        tracks = self._session.tracks
+        return tuple(
+            Followed(target, tracks[target.id], self._lost_frames.get(target.id, 0))
+            for target in self._session.targets
+        )
+
+    def _remember(self, arrival: Arrival) -> None:
+        """For every image that leaves the waiting place, tracked on or not: an operator saw them all."""
+        self._history.add(arrival.stamp_ns, arrival, len(arrival.msg.data))
+
+    def _take_options(self) -> None:
+        options = self._options()
+        if options is not self._applied:
+            self._applied = options
+            self._session.configure(options.tracker)
+            self._session.config = options.session
+            self._history.config = options.history
+
+    def _set_target(self, box_xywh: ArrayLike, stamp_ns: int, id: str, label: str) -> str:
+        self._take_options()
+        if max(len(id), len(label)) > LONGEST_TEXT:
+            raise TargetError(
+                f"id and label may have {LONGEST_TEXT} characters; got {len(id)} and {len(label)}"
+            )
+        start = self._history.at(stamp_ns)
+        try:
+            frame = open_image(start.msg)
+            if (frame.width, frame.height) != self._frame_size:
+                raise TargetError("the size of the images has changed since: mark the target again")
+            id = self._session.set_target(frame, box_xywh, start.stamp_ns, id, label, self._catch_up(start))
+        except TargetError:
+            raise
+        except ImageError as error:
+            raise TargetError(f"the image of that stamp cannot be used: {error}") from error
+        except Exception as error:
+            text = f"the engine failed on that image ({type(error).__name__}: {error}): nothing was changed"
+            self._failed(text, error)
+            raise TargetError(text) from error
+        self._lost_frames[id] = 0
+        self.message = f"target {id!r} was set"
+        return id
+
+    def _catch_up(self, start: Arrival) -> Iterator[tuple[Frame, int]]:
+        """The images after a late start, up to the newest: all of them if the engine is fast enough.
+
+        Images that come meanwhile follow too. It ends after as long as the start is late, at the latest: at
+        twice the speed of the stream everything is caught up by then, if stamps are times at all.
+        """
+        lateness_ns = self._history.at(0).stamp_ns - start.stamp_ns
+        budget_ns = min(lateness_ns, int(self._applied.service_timeout_s * 0.8e9))
+        began = now = time.perf_counter_ns()
+        at_ns, step_ns = start.stamp_ns, 1
+        while now - began < budget_ns:
+            arrival = self._history.first_from(at_ns + step_ns) or self._history.at(0)
+            if arrival.stamp_ns <= at_ns:
+                return
+            at_ns = arrival.stamp_ns
+            try:
+                frame = open_image(arrival.msg)
+                if (frame.width, frame.height) == self._frame_size:
+                    yield frame, at_ns
+            except ImageError:
+                pass  # it was or will be rejected in its turn
+            before, now = now, time.perf_counter_ns()
+            step_ns = max(1, int((now - before) * CATCH_UP_SPEED))
+
+    def _clear_target(self, id: str) -> int:
+        dropped = self._session.clear_target(id)
+        if dropped:
+            self.message = f"target {id!r} was cleared" if id else f"all targets ({dropped}) were cleared"
+        return dropped
+
+    def _restart(self, reason: str) -> None:
+        self._forget()
+        if dropped := self._session.clear_target():
+            self.message = f"{reason}: {dropped} target(s) dropped"
+
+    def _forget(self) -> None:
+        self._history.clear()
+        self._newest_stamp_ns = None
+
+
+def answer(future: Future[R], timeout_s: float) -> R:
+    """The result of a call, or a TargetError that says why there is none in time."""
+    try:
+        return future.result(timeout_s)
+    except Busy as error:
+        raise TargetError(f"the tracker is busy ({error}): nothing was changed, try again") from error
+    except concurrent.futures.CancelledError as error:
+        raise TargetError("tracking ended before it could be done") from error
+    except concurrent.futures.TimeoutError as error:
+        if future.cancel():
+            raise TargetError(
+                f"the tracker was busy for {timeout_s:g} s: nothing was changed, try again"
+            ) from error
+        raise TargetError(
+            f"the tracker is still at it after {timeout_s:g} s: the status will tell how it ends"
+        ) from error

@@ -1,0 +1,72 @@
+"""Track on a camera's images, or on a video file.
+
+ros2 launch distill_tracker_ros track.launch.py image_topic:=/camera/image_raw
+ros2 launch distill_tracker_ros track.launch.py video:=flight.mp4
+"""
+
+from __future__ import annotations
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
+
+PACKAGE = "distill_tracker_ros"
+SHIPPED = PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "tracker.yaml"])
+FLAG = ["true", "false"]
+
+# Name, default, description, choices. What is empty is left to the parameter files.
+ARGUMENTS = [
+    ("image_topic", "image", "topic of the images; compressed ones come on <image_topic>/compressed", None),
+    ("image_transport", "", "raw or compressed", ["", "raw", "compressed"]),
+    ("model", "", "name of a model in models/, or a folder with a manifest.yaml", None),
+    ("backend", "", "runtime that executes the model", None),
+    ("params_file", "", "parameters that go over those of config/tracker.yaml", None),
+    ("namespace", "", "namespace of the nodes", None),
+    ("autostart", "true", "let the tracker configure and activate itself", FLAG),
+    ("use_sim_time", "false", "take the time from /clock, as for `ros2 bag play --clock`", FLAG),
+    ("log_level", "info", "least severity that is logged", ["debug", "info", "warn", "error", "fatal"]),
+    ("video", "", "video file or folder of images, played in place of a camera", None),
+]
+
+
+def generate_launch_description() -> LaunchDescription:
+    """The tracker, and a player if a video is given."""
+    declared = [
+        DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
+        for name, default, description, choices in ARGUMENTS
+    ]
+    return LaunchDescription([*declared, OpaqueFunction(function=start)])
+
+
+def start(context: LaunchContext) -> list[Node]:
+    """The nodes, for the arguments that were given."""
+    given = {name: LaunchConfiguration(name).perform(context) for name, *_ in ARGUMENTS}
+    common = {
+        "package": PACKAGE,
+        "namespace": given["namespace"],
+        "remappings": [
+            ("image", given["image_topic"]),
+            ("image/compressed", f"{given['image_topic']}/compressed"),
+        ],
+        "ros_arguments": ["--log-level", given["log_level"]],
+        "output": "screen",
+    }
+    flags = {"use_sim_time": given["use_sim_time"] == "true"}
+    texts = {name: given[name] for name in ("model", "backend", "image_transport") if given[name]}
+    if given["video"]:  # both ends are ours, so that no image need be lost between them
+        texts["image_reliability"] = "reliable"
+    files = [SHIPPED, *([given["params_file"]] if given["params_file"] else [])]
+    tracker = {**texts, **flags, "autostart": given["autostart"] == "true"}
+    nodes = [Node(executable="tracker_node", name="tracker", parameters=[*files, tracker], **common)]
+    if given["video"]:
+        video = {
+            "path": given["video"],
+            "transport": given["image_transport"] or "raw",
+            "wait_for_subscriber": True,
+            **flags,
+        }
+        nodes.append(Node(executable="video_node", name="video", parameters=[video], **common))
+    return nodes

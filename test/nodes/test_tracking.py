@@ -1,0 +1,375 @@
+"""The live session: what is processed, dropped and refused; late targets that catch up. No ROS graph."""
+
+from __future__ import annotations
+
+import array
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from stub_engine import StubEngine
+from synthetic import BLUE, moving_square
+from waiting import DEADLINE_S, wait_until
+
+from distill_tracker_ros.core.config import SessionConfig, TrackerConfig
+from distill_tracker_ros.core.engine import SearchOutput, State
+from distill_tracker_ros.core.session import Session, TargetError
+from distill_tracker_ros.core.tracker import TrackState
+from distill_tracker_ros.messages import MessageFrame
+from distill_tracker_ros.nodes.history import HistoryConfig
+from distill_tracker_ros.nodes.options import Options
+from distill_tracker_ros.nodes.tracking import Arrival, Outcome, Tracking, answer
+
+PERIOD_NS = 1_000_000_000  # so long that no machine is too slow to catch up with every image
+START_NS = 1_000_000_000_000
+Clip = list[tuple[NDArray[np.uint8], NDArray[np.float64]]]
+
+
+class SlowEngine(StubEngine):
+    """Waits before every search until it is let."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+        self.waiting = threading.Event()
+
+    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
+        self.waiting.set()
+        assert self.gate.wait(DEADLINE_S)
+        return super().search(search, state)
+
+
+class FailingEngine(StubEngine):
+    failing = False
+
+    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
+        if self.failing:
+            raise RuntimeError("device lost")
+        return super().search(search, state)
+
+
+class Rig:
+    """A `Tracking` with a list of what it reports."""
+
+    def __init__(self, engine: StubEngine, options: Options) -> None:
+        self.engine, self.options = engine, options
+        self.outcomes: list[Outcome] = []
+        self.failures: list[str] = []
+        self.tracking = Tracking(
+            engine, lambda: self.options, self.outcomes.append, lambda text, error: self.failures.append(text)
+        )
+
+    def send(self, rgb: NDArray[np.uint8], number: int, **changes: Any) -> Outcome:
+        """Hand in one image and wait for its outcome."""
+        count = len(self.outcomes)
+        self.tracking.arrive(arrival(rgb, number, **changes))
+        wait_until(lambda: len(self.outcomes) > count, "an outcome")
+        return self.outcomes[-1]
+
+    def set_target(self, box_xywh: Any, number: int | None = None, id: str = "", label: str = "") -> str:
+        stamp_ns = 0 if number is None else stamp(number)
+        return answer(self.tracking.set_target(box_xywh, stamp_ns, id, label), DEADLINE_S)
+
+    def clear_target(self, id: str = "") -> int:
+        return answer(self.tracking.clear_target(id), DEADLINE_S)
+
+
+def stamp(number: int) -> int:
+    return START_NS + number * PERIOD_NS
+
+
+def image(rgb: NDArray[np.uint8], **changes: Any) -> SimpleNamespace:
+    height, width = rgb.shape[:2]
+    data = array.array("B", np.ascontiguousarray(rgb).tobytes())
+    msg = SimpleNamespace(width=width, height=height, encoding="rgb8", step=3 * width, data=data)
+    vars(msg).update(changes)
+    return msg
+
+
+def arrival(rgb: NDArray[np.uint8], number: int, **changes: Any) -> Arrival:
+    return Arrival(image(rgb, **changes), stamp(number))
+
+
+@pytest.fixture(scope="module")
+def clip() -> Clip:
+    return list(moving_square(30))
+
+
+@pytest.fixture
+def make_rig() -> Iterator[Any]:
+    rigs: list[Rig] = []
+
+    def make(engine: StubEngine | None = None, **options: Any) -> Rig:
+        rigs.append(Rig(engine or StubEngine(), replace(Options(), **options)))
+        return rigs[-1]
+
+    yield make
+    for rig in rigs:
+        rig.tracking.stop()
+
+
+def boxes_of(outcomes: list[Outcome]) -> list[list[float]]:
+    return [f.track.box_xywh.tolist() for outcome in outcomes for f in outcome.targets]
+
+
+def offline(clip: Clip, start: int) -> list[list[float]]:
+    """The boxes of a session that is set on frame `start` and sees every later one."""
+    session = Session(StubEngine())
+    frames = [MessageFrame(image(rgb)) for rgb, _ in clip]
+    session.set_target(frames[start], clip[start][1], stamp(start))
+    return [
+        session.update(frame, stamp(n))["1"].box_xywh.tolist()
+        for n, frame in enumerate(frames[start + 1 :], start=start + 1)
+    ]
+
+
+def test_live_boxes_are_those_of_the_session(make_rig: Any, clip: Clip) -> None:
+    rig = make_rig()
+    rig.send(clip[0][0], 0)
+    assert rig.set_target(clip[0][1], label="red") == "1"
+    for number, (rgb, _) in enumerate(clip[1:], start=1):
+        outcome = rig.send(rgb, number)
+        assert outcome.engine_ns <= outcome.processing_ns
+    assert boxes_of(rig.outcomes) == offline(clip, 0)
+    (followed,) = rig.outcomes[-1].targets
+    assert (followed.target.id, followed.target.label, followed.lost_frames) == ("1", "red", 0)
+
+
+class TestLateTargets:
+    def test_a_late_target_ends_where_an_early_one_does(self, make_rig: Any, clip: Clip) -> None:
+        """Set on frame 5 after frame 24: from 25 on the boxes are those of a session that was there."""
+        rig = make_rig(history=HistoryConfig(seconds=60.0))
+        for number, (rgb, _) in enumerate(clip[:25]):
+            rig.send(rgb, number)
+        rig.set_target(clip[5][1], 5)
+        assert rig.engine.search_calls == 19
+        after = [rig.send(rgb, number) for number, (rgb, _) in enumerate(clip[25:], start=25)]
+        assert boxes_of(after) == offline(clip, 5)[-5:]
+        assert [outcome.targets[0].track.age_frames for outcome in after] == [20, 21, 22, 23, 24]
+
+    def test_images_that_were_dropped_can_be_started_on_and_are_caught_up(
+        self, make_rig: Any, clip: Clip
+    ) -> None:
+        """The operator saw them all, also those that the tracker had no time for."""
+        engine = SlowEngine()
+        rig = make_rig(engine, history=HistoryConfig(seconds=60.0))
+        rig.send(clip[0][0], 0)
+        rig.set_target([200, 150, 20, 20])
+        engine.gate.clear()
+        engine.waiting.clear()
+        for number in range(1, 11):  # 1 is being worked on, 2 to 9 are replaced, 10 waits
+            rig.tracking.arrive(arrival(clip[number][0], number))
+            assert engine.waiting.wait(DEADLINE_S)
+        engine.gate.set()
+        wait_until(lambda: len(rig.outcomes) == 3, "frame 10")
+        assert rig.tracking.counts.dropped == 8
+        rig.clear_target()
+        rig.set_target(clip[3][1], 3)
+        assert boxes_of([rig.send(clip[11][0], 11)]) == [offline(clip[:12], 3)[-1]]
+
+    def test_a_slow_engine_skips_images_and_does_not_stall(self, make_rig: Any, clip: Clip) -> None:
+        """30 images within 29 ms of stamps: no engine keeps up with that, so it must not try to."""
+        rig = make_rig(history=HistoryConfig(seconds=60.0))
+        for number, (rgb, _) in enumerate(clip):
+            count = len(rig.outcomes)
+            rig.tracking.arrive(Arrival(image(rgb), START_NS + number * 1_000_000))
+            wait_until(lambda n=count: len(rig.outcomes) > n, "an outcome")
+        answer(rig.tracking.set_target(clip[0][1], START_NS, "", ""), DEADLINE_S)
+        assert rig.engine.search_calls < 29
+
+    def test_the_newest_image_needs_no_catching_up(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig()
+        for number in range(3):
+            rig.send(clip[number][0], number)
+        rig.set_target(clip[2][1])
+        assert rig.engine.search_calls == 0 and rig.engine.template_calls == 1
+
+    def test_too_old(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig(history=HistoryConfig(seconds=5.0))
+        for number in range(10):
+            rig.send(clip[number][0], number)
+        with pytest.raises(TargetError, match="1002.000000000 is older .* 1004.000000000 to 1009.000000000"):
+            rig.set_target(clip[2][1], 2)
+
+    def test_images_of_another_size_are_forgotten(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig()
+        rig.send(clip[0][0], 0)
+        rig.send(clip[1][0], 1)
+        rig.send(clip[2][0][::2, ::2], 2)
+        with pytest.raises(TargetError, match="older"):
+            rig.set_target(clip[0][1], 0)
+        rig.set_target(clip[2][1] / 2, 2)
+
+    def test_an_unusable_image_cannot_be_started_on_and_is_skipped(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig(history=HistoryConfig(seconds=60.0))
+        for number in range(10):
+            rig.send(clip[number][0], number, **({"encoding": "mono16"} if number == 5 else {}))
+        with pytest.raises(TargetError, match="of that stamp cannot be used: encoding 'mono16'"):
+            rig.set_target(clip[5][1], 5)
+        rig.set_target(clip[2][1], 2)
+        assert rig.engine.search_calls == 6
+
+
+class TestRefusals:
+    def test_no_image_yet(self, make_rig: Any) -> None:
+        with pytest.raises(TargetError, match="no image has been tracked on yet"):
+            make_rig().set_target([10, 10, 20, 20])
+
+    def test_the_session_s_own(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig(session=SessionConfig(max_targets=1))
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1], id="a")
+        with pytest.raises(TargetError, match="max_targets = 1"):
+            rig.set_target(clip[0][1], id="b")
+        with pytest.raises(TargetError, match="lies outside the frame of 320x240"):
+            rig.set_target([400, 10, 20, 20], id="a")
+        with pytest.raises(TargetError, match="no target has the id 'b'"):
+            rig.clear_target("b")
+        assert [f.target.id for f in rig.send(clip[1][0], 1).targets] == ["a"]
+        assert rig.clear_target("a") == 1 and rig.clear_target() == 0
+
+    def test_a_busy_tracker_is_said_and_the_call_withdrawn(self, make_rig: Any, clip: Clip) -> None:
+        engine = SlowEngine()
+        rig = make_rig(engine)
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1])
+        engine.gate.clear()
+        engine.waiting.clear()
+        rig.tracking.arrive(arrival(clip[1][0], 1))
+        assert engine.waiting.wait(DEADLINE_S)
+        with pytest.raises(TargetError, match="busy for 0.05 s: nothing was changed"):
+            answer(rig.tracking.set_target(clip[0][1], 0, "late", ""), 0.05)
+        engine.gate.set()
+        assert [f.target.id for f in rig.send(clip[2][0], 2).targets] == ["1"]
+
+    def test_a_stopped_tracker_is_said(self, make_rig: Any) -> None:
+        rig = make_rig()
+        rig.tracking.stop()
+        with pytest.raises(TargetError, match="tracking ended"):
+            rig.set_target([1, 1, 20, 20])
+
+
+class TestImages:
+    def test_every_image_is_accounted_for(self, make_rig: Any, clip: Clip) -> None:
+        engine = SlowEngine()
+        rig = make_rig(engine)
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1])
+        engine.gate.clear()
+        for number in range(1, 8):
+            rig.tracking.arrive(arrival(clip[number][0], number))
+        engine.gate.set()
+        rig.send(clip[8][0], 8, encoding="32FC1")
+        counts = rig.tracking.counts
+        rig.tracking.pause()
+        assert counts.received == 9 and counts.rejected <= 1
+        assert counts.received == counts.processed + counts.dropped + counts.rejected
+        assert len(rig.outcomes) == counts.processed + counts.rejected
+
+    def test_unusable_ones_are_told_and_change_nothing(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig()
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1])
+        before = rig.send(clip[1][0], 1).targets[0].track
+        outcome = rig.send(clip[2][0], 2, step=7)
+        assert outcome.frame is None and "step of 7" in rig.tracking.message
+        assert outcome.targets[0].track.box_xywh.tolist() == before.box_xywh.tolist()
+        assert rig.send(clip[3][0], 3).frame is not None
+        assert (rig.tracking.counts.processed, rig.tracking.counts.rejected) == (3, 1)
+        assert rig.failures == []
+
+    def test_a_repeated_stamp_is_skipped(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig()
+        rig.send(clip[0][0], 0)
+        assert rig.send(clip[0][0], 0).frame is None
+        assert "stamp of the one before" in rig.tracking.message
+        assert (rig.tracking.counts.rejected, rig.tracking.counts.repeated) == (1, 1)
+
+    def test_time_that_goes_back_drops_targets_and_history(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig()
+        for number in (5, 6):
+            rig.send(clip[number][0], number)
+        rig.set_target(clip[6][1])
+        assert rig.send(clip[0][0], 0).targets == ()
+        assert rig.tracking.message == "time went back by 6.000 s: 1 target(s) dropped"
+        with pytest.raises(TargetError, match="newer"):
+            rig.set_target(clip[6][1], 6)
+        rig.set_target(clip[0][1], 0)
+
+    def test_restart(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig()
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1])
+        rig.tracking.restart("the clock jumped by -3.000 s").result(DEADLINE_S)
+        assert rig.tracking.message == "the clock jumped by -3.000 s: 1 target(s) dropped"
+        with pytest.raises(TargetError, match="no image"):
+            rig.set_target(clip[0][1])
+        assert rig.send(clip[0][0], 0).frame is not None  # its stamp is no repetition now
+
+    def test_a_pause_keeps_targets_and_forgets_images(self, make_rig: Any, clip: Clip) -> None:
+        rig = make_rig()
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1], id="kept")
+        rig.tracking.pause()
+        with pytest.raises(TargetError, match="no image"):
+            rig.set_target(clip[0][1])
+        assert [f.target.id for f in rig.send(clip[1][0], 1).targets] == ["kept"]
+
+
+class TestEngineFailure:
+    def test_while_tracking(self, make_rig: Any, clip: Clip) -> None:
+        engine = FailingEngine()
+        rig = make_rig(engine)
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1])
+        engine.failing = True
+        outcome = rig.send(clip[1][0], 1)
+        assert outcome.frame is None and [f.target.id for f in outcome.targets] == ["1"]
+        assert rig.tracking.message == "the engine failed on an image (RuntimeError: device lost)"
+        assert rig.failures == [rig.tracking.message]
+        engine.failing = False
+        assert rig.send(clip[2][0], 2).targets[0].track.state is TrackState.TRACKING
+
+    def test_while_a_target_catches_up(self, make_rig: Any, clip: Clip) -> None:
+        engine = FailingEngine()
+        rig = make_rig(engine)
+        for number in range(3):
+            rig.send(clip[number][0], number)
+        rig.set_target(clip[2][1], id="old")
+        engine.failing = True
+        with pytest.raises(TargetError, match="RuntimeError: device lost.*nothing was changed"):
+            rig.set_target(clip[0][1], 0, id="new")
+        engine.failing = False
+        assert [f.target.id for f in rig.send(clip[3][0], 3).targets] == ["old"]
+        assert len(rig.failures) == 1
+
+
+def test_options_change_while_running(make_rig: Any, clip: Clip) -> None:
+    rig = make_rig()
+    rig.send(clip[0][0], 0)
+    rig.set_target(clip[0][1])
+    assert rig.send(clip[1][0], 1).targets[0].track.state is TrackState.TRACKING
+    rig.options = replace(rig.options, tracker=TrackerConfig(lost_threshold=1.0, lost_after_ms=3000))
+    states = [rig.send(clip[number][0], number).targets[0] for number in range(2, 6)]
+    assert [f.track.state.name for f in states] == ["UNCERTAIN", "UNCERTAIN", "LOST", "LOST"]
+    assert [f.lost_frames for f in states] == [1, 2, 3, 4]
+    rig.options = replace(rig.options, session=SessionConfig(max_targets=1))
+    with pytest.raises(TargetError, match="max_targets = 1"):
+        rig.set_target(clip[5][1])
+
+
+def test_two_targets_share_the_engine_call(make_rig: Any) -> None:
+    rig = make_rig()
+    clips = [list(moving_square(6, colour=BLUE, path=lambda n: (60 + 4 * n, 60.0)))]
+    for number, (rgb, box) in enumerate(clips[0]):
+        rig.send(rgb, number)
+        if number == 0:
+            rig.set_target(box, id="a")
+            rig.set_target(box + [1, 1, -2, -2], id="b")
+    assert rig.engine.search_batches == [2] * 5
