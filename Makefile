@@ -9,6 +9,8 @@ LEVEL ?= runtime
 # Nodes of a test or a demo neither talk to other machines nor write to the home folder.
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
 export ROS_LOG_DIR ?= $(CURDIR)/build/ros_log
+# Large raw images fit into shared memory only with this profile.
+export FASTRTPS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds_large_images.xml
 
 # Sourcing puts the environment's own python3 first in PATH.
 IN_ROS := . install/setup.bash &&

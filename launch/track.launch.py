@@ -6,15 +6,18 @@ ros2 launch distill_tracker_ros track.launch.py video:=flight.mp4
 
 from __future__ import annotations
 
+from launch import LaunchContext, LaunchDescription
 from launch.actions import DeclareLaunchArgument, OpaqueFunction
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import EnvironmentVariable, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
 from launch_ros.substitutions import FindPackageShare
 
-from launch import LaunchContext, LaunchDescription
-
 PACKAGE = "distill_tracker_ros"
-SHIPPED = PathJoinSubstitution([FindPackageShare(PACKAGE), "config", "tracker.yaml"])
+CONFIG = PathJoinSubstitution([FindPackageShare(PACKAGE), "config"])
+SHIPPED = PathJoinSubstitution([CONFIG, "tracker.yaml"])
+# Without it most large images are lost between two processes; one that the user has chosen goes first.
+DDS_PROFILE = "FASTRTPS_DEFAULT_PROFILES_FILE"
+LARGE_IMAGES = PathJoinSubstitution([CONFIG, "fastdds_large_images.xml"])
 FLAG = ["true", "false"]
 
 # Name, default, description, choices. What is empty is left to the parameter files.
@@ -52,6 +55,7 @@ def start(context: LaunchContext) -> list[Node]:
             ("image/compressed", f"{given['image_topic']}/compressed"),
         ],
         "ros_arguments": ["--log-level", given["log_level"]],
+        "additional_env": {DDS_PROFILE: EnvironmentVariable(DDS_PROFILE, default_value=LARGE_IMAGES)},
         "output": "screen",
     }
     flags = {"use_sim_time": given["use_sim_time"] == "true"}

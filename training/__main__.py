@@ -25,7 +25,9 @@ def main(arguments: list[str] | None = None) -> int:
     train = commands.add_parser("train", help="run a recipe, or go on with an interrupted run")
     train.add_argument("recipe", type=Path)
     train.add_argument("--data", type=Path, required=True, help="folder of source folders")
-    train.add_argument("--output", type=Path, help="folder of the run (default: runs/<name>); resumes if it holds one")
+    train.add_argument(
+        "--output", type=Path, help="folder of the run (default: runs/<name>); resumes if it holds one"
+    )
     train.add_argument("--workers", type=int, help="processes that make samples (default: the recipe's)")
     describe = commands.add_parser("describe", help="print a student's size and cost as JSON")
     describe.add_argument("recipe", type=Path)
@@ -37,8 +39,12 @@ def main(arguments: list[str] | None = None) -> int:
     export.add_argument("student", type=Path, help="student.pt of a run")
     export.add_argument("--name", required=True, help="name of the model")
     export.add_argument("--output", type=Path, required=True, help="folder of the bundle")
-    export.add_argument("--lost-threshold", type=float, default=0.25, help="confidence below which the box is held")
-    export.add_argument("--window-weight", type=float, default=1.0, help="0 = no window, 1 = full Hann window")
+    export.add_argument(
+        "--lost-threshold", type=float, default=0.25, help="confidence below which the box is held"
+    )
+    export.add_argument(
+        "--window-weight", type=float, default=1.0, help="0 = no window, 1 = full Hann window"
+    )
     export.add_argument("--precision", choices=["float32", "float16"], default="float32")
     export.add_argument("--data", nargs="*", default=[], help="names and licences of the training data")
     options = parser.parse_args(arguments)
@@ -82,7 +88,9 @@ def _run(options: argparse.Namespace) -> int:
         from .train import train
 
         student = train(recipe, options.data, options.output or Path("runs") / recipe.name, options.workers)
-        print(f"the student is {student}; export it with: python -m training export {student} --name {recipe.name}")
+        print(
+            f"the student is {student}; export it with: python -m training export {student} --name {recipe.name}"
+        )
     return 0
 
 

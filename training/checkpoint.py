@@ -41,7 +41,9 @@ def load_student(path: Path) -> tuple[EATrackStudent, dict[str, Any]]:
         FileNotFoundError: no such file.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} does not exist: a finished validation of `python -m training train` writes it")
+        raise FileNotFoundError(
+            f"{path} does not exist: a finished validation of `python -m training train` writes it"
+        )
     content = torch.load(path, map_location="cpu", weights_only=True)
     student = EATrackStudent(EATrackConfig(**content["config"]))
     student.load_state_dict(content["weights"])

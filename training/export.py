@@ -104,7 +104,9 @@ def export_bundle(
     write_manifest(output / FILE_NAME, manifest)
     parity = measure_parity(student, output)
     if any(parity[key] > limit for key, limit in PARITY_LIMITS[precision].items()):
-        raise ValueError(f"{output}: the exported graphs differ from PyTorch by {parity}: do not use this bundle")
+        raise ValueError(
+            f"{output}: the exported graphs differ from PyTorch by {parity}: do not use this bundle"
+        )
     write_manifest(output / FILE_NAME, replace(manifest, parity=parity))
     return output
 
@@ -123,7 +125,9 @@ def measure_parity(student: EATrackStudent, bundle: Path) -> dict[str, float]:
     expected, found = expected_engine.search(search, expected_state), engine.search(search, state)
     engine.close()
     pairs = {"state_0": (expected_state[0], state[0])}
-    pairs |= {key: (getattr(expected, key), getattr(found, key)) for key in ("score_map", "box_map", "embedding")}
+    pairs |= {
+        key: (getattr(expected, key), getattr(found, key)) for key in ("score_map", "box_map", "embedding")
+    }
     return {"seed": PARITY_SEED} | {key: float(f"{np.abs(a - b).max():.3g}") for key, (a, b) in pairs.items()}
 
 
@@ -147,7 +151,9 @@ def _to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], p
     graph = onnx.load(path)
     # The exporter converts down from opset 18 and keeps 18 when it cannot.
     if graph.opset_import[0].version != OPSET:
-        raise ValueError(f"{path} could not be exported at opset {OPSET}: an operator of the network needs a newer one")
+        raise ValueError(
+            f"{path} could not be exported at opset {OPSET}: an operator of the network needs a newer one"
+        )
     onnx.checker.check_model(graph, full_check=True)
 
 

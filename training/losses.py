@@ -118,4 +118,6 @@ def coverage_mask(boxes_cxcywh: Tensor, grid: int) -> Tensor:
     def covered(low: Tensor, high: Tensor) -> Tensor:
         return (torch.minimum(high[:, None], steps + 1) - torch.maximum(low[:, None], steps)).clamp(0, 1)
 
-    return covered(corners[:, 1], corners[:, 3])[:, :, None] * covered(corners[:, 0], corners[:, 2])[:, None, :]
+    return (
+        covered(corners[:, 1], corners[:, 3])[:, :, None] * covered(corners[:, 0], corners[:, 2])[:, None, :]
+    )

@@ -17,7 +17,9 @@ class Optimiser:
     """AdamW with a warm-up, a plateau and a linear decay to zero."""
 
     learning_rate: float = 4e-4
-    backbone_factor: float = 1.0  # of the learning rate, for everything but the head (0.1 from pre-trained weights)
+    backbone_factor: float = (
+        1.0  # of the learning rate, for everything but the head (0.1 from pre-trained weights)
+    )
     weight_decay: float = 1e-4
     batch_size: int = 128  # a process
     warmup_steps: int = 500
@@ -36,7 +38,9 @@ class Recipe:
     data: DataConfig = field(default_factory=DataConfig)
     optimiser: Optimiser = field(default_factory=Optimiser)
     loss_weights: dict[str, float] = field(default_factory=lambda: {"focal": 1.0, "l1": 5.0, "giou": 2.0})
-    box_cells: str = "peak"  # which cells learn the box: peak (published) or around; see losses.tracking_losses
+    box_cells: str = (
+        "peak"  # which cells learn the box: peak (published) or around; see losses.tracking_losses
+    )
     steps: int = 100_000
     seed: int = 0
     mixed_precision: str = "bf16"  # no, bf16 or fp16
@@ -54,7 +58,9 @@ def read_recipe(path: Path) -> Recipe:
         ValueError: an unknown key (the accepted ones are named), a missing name or a wrong value.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"recipe {path} does not exist; shipped ones are in {Path(__file__).parent / 'recipes'}")
+        raise FileNotFoundError(
+            f"recipe {path} does not exist; shipped ones are in {Path(__file__).parent / 'recipes'}"
+        )
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict) or "name" not in content:
         raise ValueError(f"{path}: a recipe is a mapping with at least the key 'name'")

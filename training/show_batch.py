@@ -21,7 +21,9 @@ def show_batch(recipe: Recipe, data: Path, output: Path) -> None:
     """Write ROWS x COLUMNS augmented samples as one image; an absent target has no box."""
     footage, images = load_footage(recipe, data)
     sampler = Sampler(footage, images, recipe.data, sizes_of(recipe.student), recipe.seed, ROWS * COLUMNS)
-    batch = Batch(*(torch.stack(parts) for parts in zip(*(sampler[i] for i in range(len(sampler))), strict=True)))
+    batch = Batch(
+        *(torch.stack(parts) for parts in zip(*(sampler[i] for i in range(len(sampler))), strict=True))
+    )
     batch = augment(batch, torch.Generator().manual_seed(recipe.seed))
     tiles = [_draw(*(part.numpy() for part in sample)) for sample in zip(*batch, strict=True)]
     rows = [np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]

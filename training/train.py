@@ -95,7 +95,11 @@ def train(recipe: Recipe, data: Path, output: Path, workers: int | None = None) 
             score = validate(average.module, recipe.student, videos)
             log.validation(step, score)
             about = {"steps": step, "samples": step * recipe.optimiser.batch_size * accelerator.num_processes}
-            about |= {"duration_s": round(time.monotonic() - started), "seed": recipe.seed, "recipe": recipe.name}
+            about |= {
+                "duration_s": round(time.monotonic() - started),
+                "seed": recipe.seed,
+                "recipe": recipe.name,
+            }
             about |= {"validation_success_auc": round(score, 4)}
             checkpoint.save_student(output, average.module, recipe.student, about)
     progress_bar.close()
@@ -179,7 +183,9 @@ def weighted_sum(losses: dict[str, Tensor], weights: dict[str, float]) -> Tensor
     """Raises FloatingPointError naming the first term that is not finite, KeyError for one without weight."""
     for name, value in losses.items():
         if not math.isfinite(value.item()):
-            raise FloatingPointError(f"the loss term {name!r} is {value.item()}; resume with a lower learning rate")
+            raise FloatingPointError(
+                f"the loss term {name!r} is {value.item()}; resume with a lower learning rate"
+            )
     return torch.stack([weights[name] * value for name, value in losses.items()]).sum()
 
 

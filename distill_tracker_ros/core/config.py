@@ -56,7 +56,10 @@ class TrackerConfig:
         1000.0,
     )
     size_rate: float = option(
-        1.0, "share of a frame's change of size (logarithm) that the box takes over; 1 = all, as published", 0.01, 1.0
+        1.0,
+        "share of a frame's change of size (logarithm) that the box takes over; 1 = all, as published",
+        0.01,
+        1.0,
     )
     region_growth: float = option(1.05, "growth of the search region per UNCERTAIN frame", 1.0, 2.0)
     region_growth_max: float = option(1.6, "largest search region, in usual ones", 1.0, 8.0)

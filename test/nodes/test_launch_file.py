@@ -10,9 +10,8 @@ import pytest
 
 pytest.importorskip("launch_ros", reason="launch_ros comes only with a full ROS 2 installation")
 
-from launch.actions import DeclareLaunchArgument  # noqa: E402
-
 from launch import LaunchContext  # noqa: E402
+from launch.actions import DeclareLaunchArgument  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 

@@ -2,7 +2,9 @@
 
 import pytest
 
-torch = pytest.importorskip("torch", reason="training tests need requirements/training.txt (make test installs it)")
+torch = pytest.importorskip(
+    "torch", reason="training tests need requirements/training.txt (make test installs it)"
+)
 
 
 @pytest.fixture(autouse=True)

@@ -130,11 +130,15 @@ def test_augmentation_changes_looks_not_shapes_and_repeats() -> None:
 
 def test_augmentation_keeps_the_picture_recognisable() -> None:
     batch = random_batch(16)
-    smooth = torch.nn.functional.interpolate(pixels(16, 3, 8, 8).float(), size=64, mode="bicubic").clamp(0, 255)
+    smooth = torch.nn.functional.interpolate(pixels(16, 3, 8, 8).float(), size=64, mode="bicubic").clamp(
+        0, 255
+    )
     batch = batch._replace(search=smooth.movedim(1, -1).to(torch.uint8))
     changed = augment(batch, torch.Generator().manual_seed(1)).search.float().mean(-1).flatten(1)
     original = batch.search.float().mean(-1).flatten(1)
-    correlation = [torch.corrcoef(torch.stack(pair))[0, 1].item() for pair in zip(changed, original, strict=True)]
+    correlation = [
+        torch.corrcoef(torch.stack(pair))[0, 1].item() for pair in zip(changed, original, strict=True)
+    ]
     assert min(correlation) > 0.7
 
 

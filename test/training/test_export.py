@@ -29,10 +29,14 @@ def student() -> EATrackStudent:
 
 
 @pytest.fixture(scope="module", params=["float32", "float16"])
-def bundle(request: pytest.FixtureRequest, student: EATrackStudent, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def bundle(
+    request: pytest.FixtureRequest, student: EATrackStudent, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     folder = tmp_path_factory.mktemp(request.param)
     file = save_student(folder, student, SMALL, {"steps": 0, "recipe": "test"})
-    return export_bundle(file, "tiny", folder / "tiny", precision=request.param, data=["noise (public domain)"])
+    return export_bundle(
+        file, "tiny", folder / "tiny", precision=request.param, data=["noise (public domain)"]
+    )
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +104,16 @@ def test_graphs_are_what_tensorrt_accepts(bundle: Path) -> None:
         assert graph.opset_import[0].version == 17
         operators = {node.op_type for node in graph.graph.node}
         assert "LayerNormalization" in operators
-        assert not operators & {"If", "Loop", "Scan", "Shape", "NonZero", "Attention", "RandomNormal", "Einsum"}
+        assert not operators & {
+            "If",
+            "Loop",
+            "Scan",
+            "Shape",
+            "NonZero",
+            "Attention",
+            "RandomNormal",
+            "Einsum",
+        }
         for value in graph.graph.input:
             dims = value.type.tensor_type.shape.dim
             assert dims[0].dim_param == "batch" and all(d.dim_value > 0 for d in dims[1:])

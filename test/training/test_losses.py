@@ -82,7 +82,9 @@ def test_equal_boxes_cost_nothing_and_weights_are_shares() -> None:
 
 def test_coverage_mask() -> None:
     """E-4: the mask sums to the area of the box inside the region; a covering box gives ones."""
-    boxes = torch.tensor([[0.41, 0.33, 0.5, 0.21], [0.05, 0.95, 0.3, 0.4], [0.5, 0.5, 3.0, 3.0], [-1.0, 0.5, 0.2, 0.2]])
+    boxes = torch.tensor(
+        [[0.41, 0.33, 0.5, 0.21], [0.05, 0.95, 0.3, 0.4], [0.5, 0.5, 3.0, 3.0], [-1.0, 0.5, 0.2, 0.2]]
+    )
     mask = coverage_mask(boxes, 16)
     cells_px = 16 * 16
     inside = torch.tensor([0.5 * 0.21, 0.2 * 0.25, 1.0, 0.0]) * 256 * 256

@@ -27,7 +27,9 @@ def test_a_raised_cell_without_offset_decodes_to_its_corner() -> None:
 def test_a_constant_position_table_stays_constant(grid: int) -> None:
     """B-7."""
     table = torch.arange(3.0).expand(1, 64, 3)
-    assert torch.allclose(resize_position_table(table, grid), torch.arange(3.0).expand(1, grid * grid, 3), atol=1e-6)
+    assert torch.allclose(
+        resize_position_table(table, grid), torch.arange(3.0).expand(1, grid * grid, 3), atol=1e-6
+    )
 
 
 def test_a_position_table_with_prefix_rows_is_refused() -> None:

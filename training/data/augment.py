@@ -48,7 +48,9 @@ class _Look:
 
     def varied(self, generator: Generator) -> Tensor:
         noise = torch.randn(self.factors.shape, generator=generator, device=self.factors.device)
-        return self.factors * torch.exp(0.1 * noise * (torch.tensor([1.0, 1, 1, 0.3, 0.3, 0.3], device=noise.device)))
+        return self.factors * torch.exp(
+            0.1 * noise * (torch.tensor([1.0, 1, 1, 0.3, 0.3, 0.3], device=noise.device))
+        )
 
     def repeated(self, times: int) -> _Look:
         return _Look(self.factors.repeat_interleave(times, 0))

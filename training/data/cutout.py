@@ -26,9 +26,7 @@ def outline(rng: Generator) -> NDArray[np.uint8]:
     return cv2.GaussianBlur((inside * 255).astype(np.uint8), (3, 3), 0)  # type: ignore[return-value]
 
 
-def blend(
-    below: NDArray[np.uint8], above: NDArray[np.uint8], alpha: NDArray[np.uint8]
-) -> NDArray[np.uint8]:
+def blend(below: NDArray[np.uint8], above: NDArray[np.uint8], alpha: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """`above` over `below`, (H, W, 3) each, with opacity (H, W) 0..255."""
     a = alpha[..., None].astype(np.uint16)
     return ((above * a + below * (255 - a) + 127) // 255).astype(np.uint8)

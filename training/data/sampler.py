@@ -79,7 +79,13 @@ class Sampler(Dataset[Batch]):
     """An endless, numbered supply of samples."""
 
     def __init__(
-        self, footage: Sequence[Footage], images: ImageStore, config: DataConfig, sizes: Sizes, seed: int, length: int
+        self,
+        footage: Sequence[Footage],
+        images: ImageStore,
+        config: DataConfig,
+        sizes: Sizes,
+        seed: int,
+        length: int,
     ) -> None:
         self.config, self.sizes, self.seed, self.length = config, sizes, seed, length
         self._images = images
@@ -158,7 +164,9 @@ class Sampler(Dataset[Batch]):
             views.append(View(shot, matrix, warp_box(shot.box_xywh, matrix)))
         return views
 
-    def _template(self, rng: Generator, view: View, mask: NDArray[np.uint8] | None, slot: int) -> NDArray[np.uint8]:
+    def _template(
+        self, rng: Generator, view: View, mask: NDArray[np.uint8] | None, slot: int
+    ) -> NDArray[np.uint8]:
         box = view.box_xywh
         if slot:
             box = box.copy()
@@ -223,7 +231,9 @@ class Sampler(Dataset[Batch]):
         angle = rng.uniform(0, 2 * np.pi)
         reach = box[2:] * size / 2
         centre = box[:2] * size + reach * rng.uniform(0.5, 1.1) * np.array([np.cos(angle), np.sin(angle)])
-        return self._paste(rng, pixels, shot, centre, float(np.sqrt(reach[0] * reach[1])) * rng.uniform(0.6, 1.4))
+        return self._paste(
+            rng, pixels, shot, centre, float(np.sqrt(reach[0] * reach[1])) * rng.uniform(0.6, 1.4)
+        )
 
     def _paste(
         self, rng: Generator, pixels: NDArray[np.uint8], shot: Shot, centre: NDArray[np.float64], side: float
@@ -236,7 +246,9 @@ class Sampler(Dataset[Batch]):
         mask = outline(rng)
         to_box = np.array([[w / mask.shape[1], 0, x], [0, h / mask.shape[0], y], [0, 0, 1]])
         size = pixels.shape[0]
-        return blend(pixels, render(self._images[shot.image], matrix, size), render(mask, matrix @ to_box, size))
+        return blend(
+            pixels, render(self._images[shot.image], matrix, size), render(mask, matrix @ to_box, size)
+        )
 
 
 def _by_source(footage: Sequence[Footage]) -> dict[str, list[Footage]]:

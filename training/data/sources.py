@@ -74,7 +74,15 @@ class ImageStore:
     def __init__(self, paths: set[Path]) -> None:
         ordered = sorted(paths)
         with ThreadPoolExecutor(4) as pool:
-            images = list(tqdm(pool.map(_read, ordered), total=len(ordered), desc="reading images", unit="image", mininterval=1.0))
+            images = list(
+                tqdm(
+                    pool.map(_read, ordered),
+                    total=len(ordered),
+                    desc="reading images",
+                    unit="image",
+                    mininterval=1.0,
+                )
+            )
         self._images = dict(zip(ordered, images, strict=True))
         self._ordered = ordered
 

@@ -39,7 +39,9 @@ class EATrackConfig:
     def __post_init__(self) -> None:
         for name in ("search_size", "template_size"):
             if getattr(self, name) % self.stride:
-                raise ValueError(f"{name} = {getattr(self, name)} must be a multiple of stride = {self.stride}")
+                raise ValueError(
+                    f"{name} = {getattr(self, name)} must be a multiple of stride = {self.stride}"
+                )
         if self.stem not in ("patch", "conv"):
             raise ValueError(f"stem = {self.stem!r} is unknown; accepted are 'patch' and 'conv'")
         if self.width % self.heads:

@@ -24,7 +24,9 @@ def normalise(images: Tensor) -> Tensor:
     return ((x - mean) / std).movedim(-1, -3)
 
 
-def transformer_blocks(count: int, width: int, heads: int, mlp_ratio: float, drop_path: Tensor) -> nn.ModuleList:
+def transformer_blocks(
+    count: int, width: int, heads: int, mlp_ratio: float, drop_path: Tensor
+) -> nn.ModuleList:
     """Pre-norm ViT blocks (timm); `drop_path` holds one rate a block."""
     norm = partial(nn.LayerNorm, eps=1e-6)
     return nn.ModuleList(
@@ -58,7 +60,11 @@ class ConvStem(nn.Sequential):
         channels = [3] + [max(24, width >> (steps - 1 - i)) for i in range(steps)]
         layers: list[nn.Module] = []
         for before, after in zip(channels, channels[1:], strict=False):
-            layers += [nn.Conv2d(before, after, 3, 2, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
+            layers += [
+                nn.Conv2d(before, after, 3, 2, 1, bias=False),
+                nn.BatchNorm2d(after),
+                nn.ReLU(inplace=True),
+            ]
         super().__init__(*layers, nn.Conv2d(channels[-1], width, 1))
 
 
@@ -71,7 +77,9 @@ def resize_position_table(table: Tensor, grid: int) -> Tensor:
     """[1, g*g, D] -> [1, grid*grid, D], bicubic, corners not aligned. Prefix rows must be dropped before."""
     old = round(table.shape[1] ** 0.5)
     if old * old != table.shape[1]:
-        raise ValueError(f"a position table has a square number of rows; got {table.shape[1]} (drop the prefix rows)")
+        raise ValueError(
+            f"a position table has a square number of rows; got {table.shape[1]} (drop the prefix rows)"
+        )
     image = table.reshape(1, old, old, -1).permute(0, 3, 1, 2)
     resized = F.interpolate(image, size=(grid, grid), mode="bicubic", align_corners=False)
     return resized.permute(0, 2, 3, 1).reshape(1, grid * grid, -1)
