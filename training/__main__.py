@@ -88,9 +88,7 @@ def _run(options: argparse.Namespace) -> int:
         from .train import train
 
         student = train(recipe, options.data, options.output or Path("runs") / recipe.name, options.workers)
-        print(
-            f"the student is {student}; export it with: python -m training export {student} --name {recipe.name}"
-        )
+        print(f"the student is {student}; next: python -m training export {student} --name {recipe.name}")
     return 0
 
 

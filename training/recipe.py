@@ -64,7 +64,8 @@ def read_recipe(path: Path) -> Recipe:
     content = yaml.safe_load(path.read_text())
     if not isinstance(content, dict) or "name" not in content:
         raise ValueError(f"{path}: a recipe is a mapping with at least the key 'name'")
-    return _build(Recipe, content, str(path))
+    recipe: Recipe = _build(Recipe, content, str(path))
+    return recipe
 
 
 def _build(kind: type, content: dict[str, Any], where: str) -> Any:

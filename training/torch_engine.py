@@ -1,4 +1,4 @@
-"""A student in PyTorch behind the drone's Engine protocol, so training is scored with the tracker that flies."""
+"""A student in PyTorch behind the drone's Engine protocol: training is scored with the tracker that flies."""
 
 from __future__ import annotations
 

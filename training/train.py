@@ -1,4 +1,4 @@
-"""The one training loop. It knows no method: a method gives named losses, the loop weighs and minimises them."""
+"""The one training loop. It knows no method: a method gives named losses, the loop minimises their sum."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def held_out_sequences(footage: Sequence[Footage], images: ImageStore, names: Se
 
 
 def _same_size(frames: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
-    """Zeros at the right and the bottom: stored crops of one video differ in size, a camera's frames do not."""
+    """Zeros at the right and the bottom: stored crops of a video differ in size, a camera's frames do not."""
     height, width = (max(frame.shape[axis] for frame in frames) for axis in (0, 1))
     return [np.pad(f, ((0, height - f.shape[0]), (0, width - f.shape[1]), (0, 0))) for f in frames]
 

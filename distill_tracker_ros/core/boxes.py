@@ -38,7 +38,7 @@ def cxcywh_to_xywh(boxes_cxcywh: ArrayLike) -> Boxes:
 
 
 def resize_towards(box_xywh: ArrayLike, old_xywh: ArrayLike, share: float) -> Boxes:
-    """A box with its own centre and a size between an old one's (share 0) and its own (share 1), in logarithms."""
+    """A box with its centre, and a size from an old one's (share 0) to its own (share 1), in logarithms."""
     box = xywh_to_cxcywh(box_xywh)
     old = np.asarray(old_xywh, np.float64)
     box[..., 2:] = old[..., 2:] ** (1 - share) * box[..., 2:] ** share

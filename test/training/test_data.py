@@ -143,7 +143,7 @@ def test_augmentation_keeps_the_picture_recognisable() -> None:
 
 
 def test_a_flight_shows_its_target_in_its_boxes(squares: tuple[list, ImageStore]) -> None:
-    """The red square is found by its colour where the truth says it is; the same seed gives the same video."""
+    """The square's colour is where the truth says it is; the same seed gives the same video."""
     footage, images = squares
     frames, truth = flight(np.random.default_rng(3), images, [footage[0].shots[0]], frames=6)
     again, _ = flight(np.random.default_rng(3), images, [footage[0].shots[0]], frames=6)

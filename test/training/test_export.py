@@ -49,7 +49,7 @@ def is_half(engine: Engine) -> bool:
 
 
 def test_the_graphs_equal_the_joint_pass_of_training(engine: Engine, student: EATrackStudent) -> None:
-    """X-1 (float32: 1e-4 on boxes, 1e-5 on states) and X-7 (float16: half a pixel at 256 px, 1e-2 on scores)."""
+    """X-1 (1e-4 on boxes, 1e-5 on states), X-7 (float16: half a pixel at 256 px, 1e-2 on scores)."""
     templates, search = pixels(3, 2, 32, 32, 3, seed=5), pixels(3, 64, 64, 3, seed=6)
     with torch.inference_mode():
         state = student.encode_template(normalise(templates))

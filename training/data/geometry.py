@@ -1,4 +1,4 @@
-"""Affine views of images. Points are continuous (pixel centres at +0.5), matrices are 3 x 3 on columns (x, y, 1)."""
+"""Affine views of images. Points are continuous (pixel centres at +0.5), matrices 3 x 3 on (x, y, 1)."""
 
 from __future__ import annotations
 
