@@ -35,7 +35,7 @@ def target_cell(boxes_cxcywh: Tensor, grid: int) -> tuple[Tensor, Tensor]:
 
 
 def target_heat_map(boxes_cxcywh: Tensor, present: Tensor, grid: int) -> Tensor:
-    """[B, 4], [B] -> [B, G, G]: a Gaussian of diameter 2 r + 1 at the target's cell, peak 1; zeros if absent."""
+    """[B, 4], [B] -> [B, G, G]: a Gaussian of diameter 2 r + 1 at the target's cell; zeros if absent."""
     columns, rows = target_cell(boxes_cxcywh, grid)
     sizes = (boxes_cxcywh[:, 2:] * grid).tolist()
     radius = torch.tensor([gaussian_radius(w, h) for w, h in sizes], device=boxes_cxcywh.device)
@@ -65,7 +65,7 @@ def focal_loss(score: Tensor, target: Tensor) -> Tensor:
 
 
 def box_losses(predicted_cxcywh: Tensor, target_cxcywh: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted means of the L1 distance of xyxy numbers and of 1 - GIoU; [N, 4], [N, 4], [N] -> two scalars."""
+    """Weighted means of the L1 distance of xyxy numbers and of 1 - GIoU; [N, 4], [N, 4], [N] -> scalars."""
     predicted = box_convert(predicted_cxcywh, "cxcywh", "xyxy")
     target = box_convert(target_cxcywh, "cxcywh", "xyxy").clamp(0, 1)
     total = weight.sum().clamp_min(1e-6)

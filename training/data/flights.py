@@ -58,7 +58,7 @@ class _Wander:
 
 
 def _covering(ground: Image) -> Matrix:
-    """A photograph's pixels -> centred coordinates, so large that it fills the frame wherever the camera is."""
+    """A photograph's pixels -> centred coordinates, so large that it fills the frame at any place."""
     height, width = ground.shape[:2]
     scale = 1.6 * FRAME_PX / min(height, width)
     return np.array([[scale, 0, -scale * width / 2], [0, scale, -scale * height / 2], [0, 0, 1]])
