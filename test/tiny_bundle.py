@@ -5,38 +5,23 @@ For tests of the runtime, the nodes and the replay, which need a model but no tr
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import stub_engine
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from distill_tracker_ros.core.config import StoreConfig
 from distill_tracker_ros.core.engine import ModelSpec, TensorSpec
 from distill_tracker_ros.runtime.manifest import FILE_NAME, Graph, Manifest, signature, write_manifest
 
 OPSET = 17
 _TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16}
 
-SPEC = ModelSpec(
-    name="tiny",
-    method="colour",
-    template_slots=2,
-    template_size=32,
-    template_factor=2.0,
-    search_size=64,
-    search_factor=4.0,
-    grid=8,
-    window_weight=0.5,
-    states=(TensorSpec("state_0", (2, 3), "float32"),),
-    embedding_size=3,
-    update_rule="target_store",
-    store=StoreConfig(),
-    confidence_kind="probability",
-    lost_threshold=0.4,
-)
+SPEC = replace(stub_engine.SPEC, name="tiny", template_size=32, search_size=64, grid=8, window_weight=0.5)
 
 
 def write_tiny_bundle(folder: Path, spec: ModelSpec = SPEC) -> Path:

@@ -1,4 +1,4 @@
-"""python -m training <train | export | describe | show-batch>"""
+"""python -m training <train | export | card | describe | show-batch>"""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ examples:
   python -m training show-batch training/recipes/eatrack_small.yaml --data DATA --output batch.png
   python -m training train training/recipes/eatrack_small.yaml --data DATA --output runs/eatrack_small
   python -m training export runs/eatrack_small/student.pt --name eatrack_small --output models/eatrack_small
+  python -m training card models/eatrack_small evaluation.json --notes notes.md
 
 DATA is a folder of sources: <source>/annotations.csv (image,x,y,w,h,label,track) and the images it names.
 """
@@ -47,6 +48,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     export.add_argument("--precision", choices=["float32", "float16"], default="float32")
     export.add_argument("--data", nargs="*", default=[], help="names and licences of the training data")
+    card = commands.add_parser(
+        "card", help="write the scores of an evaluation into a bundle, and its model card"
+    )
+    card.add_argument("bundle", type=Path)
+    card.add_argument("evaluation", type=Path, help="JSON of `distill-tracker evaluate --json`")
+    card.add_argument("--notes", type=Path, help="Markdown: what the model is good and bad at")
     options = parser.parse_args(arguments)
     try:
         return _run(options)
@@ -69,6 +76,11 @@ def _run(options: argparse.Namespace) -> int:
             precision=options.precision,
             data=options.data,
         )
+        return 0
+    if options.command == "card":
+        from .model_card import record_scores
+
+        print(f"wrote {record_scores(options.bundle, options.evaluation, options.notes)}")
         return 0
     from .recipe import read_recipe
 

@@ -24,7 +24,7 @@ class CentreMaps(NamedTuple):
 
     @property
     def boxes(self) -> Tensor:
-        """[B, 4, G, G] cxcywh relative to the search side: ((i + dx)/G, (j + dy)/G, w, h) at column i, row j."""
+        """[B, 4, G, G] cxcywh relative to the search side; column i, row j: ((i + dx)/G, (j + dy)/G, w, h)"""
         grid = self.offset.shape[-1]
         steps = torch.arange(grid, device=self.offset.device, dtype=self.offset.dtype)
         columns = steps.expand(grid, grid)
