@@ -141,9 +141,10 @@ class Tracker:
     def _move(self, box_xywh: Boxes, stamp_ns: int) -> None:
         """The state machine: accept the box, hold the old one, or scan for the target."""
         config = self.config
+        box_xywh = boxes.clip(box_xywh, *self._frame_size, config.min_side_px)
         if not self._scan:
             box_xywh = boxes.resize_towards(box_xywh, self._box, config.size_rate)
-        box_xywh = boxes.clip(box_xywh, *self._frame_size, config.min_side_px)
+            box_xywh = boxes.clip(box_xywh, *self._frame_size, config.min_side_px)
         threshold = config.lost_threshold or self._spec.lost_threshold
         if self._scan:
             needed = config.redetect_threshold or (1 + threshold) / 2

@@ -265,9 +265,9 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
     session.engine.search_batches = type("Nothing", (list,), {"append": lambda *_: None})()
     held = []
     tracemalloc.start()
-    for n in range(1, 301):
+    for n in range(1, 501):
         session.update(video[n % 100][0], n * STEP_NS)
-        if n in (100, 300):
+        if n in (300, 500):
             held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert held[1] - held[0] < 20_000  # one view alone has 12 kB

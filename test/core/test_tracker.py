@@ -121,6 +121,21 @@ def test_a_lucky_tile_does_not_move_the_track() -> None:
             np.testing.assert_array_equal(tracks[-1].box_xywh, tracks[5].box_xywh)
 
 
+@pytest.mark.parametrize("rate", [1.0, 0.25])
+def test_a_change_of_size_is_taken_over_at_the_given_rate(rate: float) -> None:
+    """A square of 20 px that is suddenly 30 px: after n frames (1 - rate)^n of the logarithm is missing."""
+    video = []
+    for side in (20, 30, 30, 30):
+        rgb = background(320, 240)
+        box = np.array([160 - side / 2, 120 - side / 2, side, side])
+        draw_square(rgb, box, RED)
+        video.append((rgb, box))
+    tracks, _ = follow(video, StubEngine(), TrackerConfig(size_rate=rate))
+    expected = [30 * (20 / 30) ** ((1 - rate) ** n) for n in (1, 2, 3)]
+    assert [track.box_xywh[2] for track in tracks] == pytest.approx(expected, rel=0.1)
+    assert np.allclose(tracks[-1].box_xywh[:2] + tracks[-1].box_xywh[2:] / 2, (160, 120), atol=2)
+
+
 def test_the_cost_of_a_scan_is_bounded_per_update() -> None:
     engine = StubEngine()
     follow(jumping_square(2, 60, 1, (600, 400)), engine, TrackerConfig(lost_after_ms=200, redetect_tiles=5))
@@ -315,7 +330,8 @@ def test_a_template_that_is_not_confirmed_for_long_gives_way_to_the_initial_one(
 def test_a_box_at_the_border_does_not_enter_the_store() -> None:
     """It may have been cut there. Bug: 0.03 px off the border passed for a whole target."""
     engine = StubEngine()
-    tracks, _ = follow(moving_square(60, path=lambda n: (6, 120)), engine)
+    config = TrackerConfig(size_rate=1.0)
+    tracks, _ = follow(moving_square(60, path=lambda n: (6, 120)), engine, config)
     assert tracks[-1].state is TRACKING and tracks[-1].box_xywh[0] < 0.1
     assert engine.template_calls == 1
 
