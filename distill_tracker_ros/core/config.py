@@ -56,7 +56,7 @@ class TrackerConfig:
         1000.0,
     )
     size_rate: float = option(
-        0.2,
+        0.4,
         "share of a frame's change of size (logarithm) that the box takes over; 1 = all, as published",
         0.01,
         1.0,
