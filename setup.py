@@ -11,7 +11,10 @@ SHARE = f"share/{NAME}"
 
 def folder(path: str) -> tuple[str, list[str]]:
     """The files of a folder, for the same place below the share folder. data_files does not recurse."""
-    return (f"{SHARE}/{path}", [str(file) for file in sorted(Path(path).iterdir()) if file.is_file()])
+    return (
+        f"{SHARE}/{path.rstrip('/')}",
+        [str(file) for file in sorted(Path(path).iterdir()) if file.is_file()],
+    )
 
 
 setup(

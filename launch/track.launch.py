@@ -60,8 +60,6 @@ def start(context: LaunchContext) -> list[Node]:
     }
     flags = {"use_sim_time": given["use_sim_time"] == "true"}
     texts = {name: given[name] for name in ("model", "backend", "image_transport") if given[name]}
-    if given["video"]:  # both ends are ours, so that no image need be lost between them
-        texts["image_reliability"] = "reliable"
     files = [SHIPPED, *([given["params_file"]] if given["params_file"] else [])]
     tracker = {**texts, **flags, "autostart": given["autostart"] == "true"}
     nodes = [Node(executable="tracker_node", name="tracker", parameters=[*files, tracker], **common)]

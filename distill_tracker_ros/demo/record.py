@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import ExitStack
 
 import numpy as np
@@ -14,7 +15,7 @@ from .job import Job
 from .processes import NodeProcess
 from .recording import Recording, Report
 
-_LAST_RESULT_S = 10.0  # for the tracker to finish after the last frame
+_SILENCE_S = 1.0  # without results, after which the tracker has finished
 
 
 def record(job: Job) -> Recording:
@@ -26,9 +27,7 @@ def record(job: Job) -> Recording:
     log = job.output / "log"
     with ExitStack() as running:
         tracker = running.enter_context(
-            NodeProcess(
-                "tracker_node", log, model=str(job.model), backend=job.backend, image_reliability="reliable"
-            )
+            NodeProcess("tracker_node", log, model=str(job.model), backend=job.backend)
         )
         video = running.enter_context(
             NodeProcess("video_node", log, path=str(job.source), rate=float(job.rate_hz), start_paused=True)
@@ -41,8 +40,7 @@ def record(job: Job) -> Recording:
         target = client.set_target(job.box_xywh, sent[0].header.stamp, job.sequence.name)
         client.call(SetBool, "video/pause", SetBool.Request(data=False))
         _wait_for_end(client, video, statuses, job)
-        last = sent[-1].header.stamp
-        client.wait_until(lambda: statuses[-1].header.stamp == last, "the last result", _LAST_RESULT_S)
+        _take_the_rest(client, statuses, sent[-1])
     stamps = list(dict.fromkeys(stamp_ns(info.header.stamp) for info in sent))
     detected = {stamp_ns(message.header.stamp) for message in detections if message.detections}
     reports = {}
@@ -66,6 +64,19 @@ def _wait_for_end(client: Client, video: NodeProcess, statuses: list[TrackerStat
 
         client.wait_until(ended, "the end of the video", patience_s)
     video.check()
+
+
+def _take_the_rest(client: Client, statuses: list[TrackerStatus], last: CameraInfo) -> None:
+    """Until the result of the last image, or silence: images are best effort, so the last may be lost too."""
+    known, since = len(statuses), time.monotonic()
+
+    def finished() -> bool:
+        nonlocal known, since
+        if len(statuses) > known:
+            known, since = len(statuses), time.monotonic()
+        return statuses[-1].header.stamp == last.header.stamp or time.monotonic() - since > _SILENCE_S
+
+    client.wait_until(finished, "the last result")
 
 
 def _report(status: TrackerStatus, target: str, is_detected: bool) -> Report | None:

@@ -1,4 +1,4 @@
-"""The shipped model on real sequences scores what its manifest says: the tracker has not changed unnoticed."""
+"""The shipped model scores what its manifest says: the tracker has not changed unnoticed."""
 
 from __future__ import annotations
 
