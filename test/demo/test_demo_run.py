@@ -7,6 +7,7 @@ import ros_needed  # noqa: F401  isort: skip
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -165,10 +166,14 @@ def test_a_camera_that_dies(video: Path, model: Path, tmp_path: Path, capsys: py
 def test_an_interrupted_demo_ends_its_nodes(video: Path, model: Path, tmp_path: Path):
     command = [sys.executable, "-m", "distill_tracker_ros.demo", "--video", str(video), "--box", "9,9,30,40"]
     log = tmp_path / "log" / "video_node.log"
-    process = subprocess.Popen([*command, "--model", str(model), "--rate", "1", "--output", str(tmp_path)])
+    process = subprocess.Popen(
+        [*command, "--model", str(model), "--rate", "1", "--output", str(tmp_path)],
+        # Tests that run in the background inherit an ignored SIGINT.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     try:
         children = wait_for_nodes(process, log)
-        process.send_signal(2)
+        process.send_signal(signal.SIGINT)
         assert process.wait(20) == 130
         _, alive = psutil.wait_procs(children, timeout=10)
         assert alive == []
