@@ -12,7 +12,7 @@ from training_samples import SMALL, random_batch, small_recipe, write_source
 
 from training import checkpoint
 from training.__main__ import main
-from training.losses import boxes_at_peak
+from training.losses import target_cell
 from training.methods.tracking import Tracking
 from training.models.eatrack import EATrackStudent
 from training.models.layers import normalise
@@ -28,16 +28,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_one_batch_can_be_learnt_by_heart() -> None:
+    """Every term of the loss falls to less than a third on four samples of noise, each peak in its cell."""
     batch, student = random_batch(4), EATrackStudent(SMALL)
     method = Tracking(student, "around")
     optimiser = torch.optim.AdamW(student.parameters(), 2e-3)
-    for _ in range(120):
+    first = {name: value.item() for name, value in method(batch, 0.0).items()}
+    for _ in range(150):
         optimiser.zero_grad()
         weighted_sum(method(batch, 0.0), WEIGHTS).backward()
         optimiser.step()
-    maps = student(normalise(batch.templates), normalise(batch.search)).maps
-    assert (boxes_at_peak(maps) - batch.box).abs().max() < 0.05
-    assert maps.score.amax((1, 2)).min() > 0.5
+    for name, value in method(batch, 0.0).items():
+        assert value.item() < first[name] / 3, name
+    score = student(normalise(batch.templates), normalise(batch.search)).maps.score
+    columns, rows = target_cell(batch.box, SMALL.grid)
+    assert torch.equal(score.flatten(1).argmax(1), rows * SMALL.grid + columns)
 
 
 def test_a_resumed_run_ends_where_an_uninterrupted_one_does(data: Path, tmp_path: Path) -> None:
