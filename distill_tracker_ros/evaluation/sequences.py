@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections.abc
 import re
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +39,9 @@ class Frames(collections.abc.Sequence[Pixels]):
             index += len(self)
         return self._read(index)
 
+    @abstractmethod
     def _read(self, index: int) -> Pixels:
         """The frame; IndexError past the last one."""
-        raise NotImplementedError
 
 
 class _Part(Frames):
