@@ -7,12 +7,22 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import rclpy
+from rclpy.context import Context
 from rclpy.exceptions import ParameterException
-from rclpy.executors import MultiThreadedExecutor
+from rclpy.executors import (
+    Executor,
+    ExternalShutdownException,
+    ShutdownException,
+    TimeoutException,
+)
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
+from rclpy.task import Task
+
+THREADS = 2  # that run callbacks
 
 
 class NodeError(RuntimeError):
@@ -49,7 +59,7 @@ class _Spinner:
     def __init__(self, node: Node, stop: threading.Event) -> None:
         self.failed = False
         self._node, self._stop = node, stop
-        self._executor = MultiThreadedExecutor(num_threads=2)
+        self._executor = CallbackPool(self._call)
         self._executor.add_node(node)
         self._wake = node.create_guard_condition(lambda: None)
         self._thread = threading.Thread(target=self._spin, name="spinner")
@@ -60,19 +70,58 @@ class _Spinner:
         if rclpy.ok():
             self._wake.trigger()
         self._thread.join()
-        # Up to Jazzy `shutdown` does not wait for its threads, and callbacks trip over what it destroys.
-        self._executor._executor.shutdown(wait=True)
+        # `shutdown` of up to Jazzy does not wait for callbacks, and they trip over what it destroys.
+        self._executor.finish()
         self._executor.shutdown()
 
     def _spin(self) -> None:
         while rclpy.ok() and not self._stop.is_set():
-            try:
-                self._executor.spin_once()
-            except NodeError as error:
-                self._node.get_logger().fatal(str(error))
-                self.failed = True
-                break
-            except Exception as error:
-                if rclpy.ok():  # otherwise it is about the context that has just ended
-                    self._node.get_logger().error(f"a callback failed: {error}\n{traceback.format_exc()}")
+            self._executor.spin_once()
         self._stop.set()
+
+    def _call(self, callback: Task) -> None:
+        try:
+            callback()
+            if callback.done():
+                callback.result()
+        except NodeError as error:
+            self._node.get_logger().fatal(str(error))
+            self.failed = True
+            self._stop.set()
+        except Exception as error:
+            if rclpy.ok():  # otherwise it is about the context that has just ended
+                self._node.get_logger().error(f"a callback failed: {error}\n{traceback.format_exc()}")
+
+
+class CallbackPool(Executor):
+    """Runs callbacks in two threads: while one waits for the tracker, the other takes images.
+
+    rclpy's own MultiThreadedExecutor (up to Jazzy) does not wait until a callback that it has handed to a thread
+    has begun there: it finds it not begun and hands it over again, without end, and by that keeps Python's lock
+    from the very thread that is to begin. Images waited for 100 ms, and those that came meanwhile were lost.
+    """
+
+    def __init__(self, call: Callable[[Task], None], context: Context | None = None) -> None:
+        """`call`: runs a callback, and does what is to be done about its errors."""
+        super().__init__(context=context)
+        self._call = call
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="callback")
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Wait for a callback that is ready and for a thread that begins it."""
+        try:
+            callback, _, _ = self.wait_for_ready_callbacks(timeout_sec)
+        except (ExternalShutdownException, ShutdownException, TimeoutException):
+            return
+        begun = threading.Event()
+        self._threads.submit(self._begin, callback, begun)
+        begun.wait()
+
+    def finish(self) -> None:
+        """Return when the last callback has returned."""
+        self._threads.shutdown()
+
+    def _begin(self, callback: Task, begun: threading.Event) -> None:
+        begun.set()
+        if not callback.done():  # it may be handed over twice before it marks itself as begun
+            self._call(callback)

@@ -1,0 +1,63 @@
+"""How the callbacks of a node are run."""
+
+from __future__ import annotations
+
+import ros_needed  # noqa: F401  isort: skip
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import rclpy
+from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
+from rclpy.context import Context
+from rclpy.node import Node
+from ros_harness import domain_id
+from waiting import DEADLINE_S, wait_until
+
+from distill_tracker_ros.nodes.running import THREADS, CallbackPool
+
+pytestmark = pytest.mark.ros
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, domain_id=domain_id())
+    yield context
+    rclpy.shutdown(context=context)
+
+
+def test_a_callback_that_waits_for_a_thread_is_not_handed_over_again_and_again(context: Context):
+    """Doing so kept the threads from running: images came late or never."""
+    node = Node("busy", context=context)
+    free, begun = threading.Event(), []
+    handed_over = 0
+
+    def block() -> None:
+        begun.append(threading.current_thread())
+        free.wait(DEADLINE_S)
+
+    for _ in range(THREADS + 1):  # one more than can run
+        node.create_timer(0.001, block, callback_group=MutuallyExclusiveCallbackGroup())
+    pool = CallbackPool(lambda callback: callback(), context)
+    pool.add_node(node)
+
+    def spin() -> None:
+        nonlocal handed_over
+        while not free.is_set():
+            pool.spin_once(0.1)
+            handed_over += 1
+
+    spinner = threading.Thread(target=spin)
+    spinner.start()
+    wait_until(lambda: len(begun) == THREADS, "callbacks in all threads")
+    spinner.join(0.3)
+    assert len(begun) == THREADS
+    assert handed_over <= 2 * THREADS
+    free.set()
+    spinner.join(DEADLINE_S)
+    assert not spinner.is_alive()
+    pool.finish()
+    pool.shutdown()
+    assert len(begun) > THREADS
