@@ -6,12 +6,13 @@ import collections.abc
 import re
 from abc import abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from ..core.boxes import Boxes
 from ..core.frame import Pixels
@@ -114,28 +115,67 @@ class VideoFrames(Frames):
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 
+class NoFrames(Frames):
+    """A number of frames whose images are not at hand: annotations alone can still be scored against."""
+
+    def __init__(self, count: int, reason: str) -> None:
+        self._count, self._reason = count, reason
+
+    def __len__(self) -> int:
+        return self._count
+
+    def _read(self, index: int) -> Pixels:
+        raise SequenceError(self._reason)
+
+
 @dataclass(frozen=True)
 class Sequence:
-    """Frames of one camera, and the true box in each where it is known."""
+    """Frames of one camera, and what is known of the target in each."""
 
     name: str
     frames: Frames
     truth_xywh: Boxes | None = None  # (N, 4) frame pixels, nan where the target is not to be seen
-    rate_hz: float | None = None  # what the file says; None for images
+    rate_hz: float | None = None  # what the source says; None for images
+    present: NDArray[np.bool_] | None = None  # (N,) the source's own labels of presence, where it has them
+    attributes: tuple[str, ...] = ()  # challenges that the benchmark names: "scale variation", ...
+    stamps_ns: NDArray[np.int64] | None = None  # (N,) of a recording; None: frames come at `rate_hz`
+    parent: str = ""  # the sequence that this is a part of (anchors, later starts); empty for a whole one
+
+    @property
+    def visible(self) -> NDArray[np.bool_]:
+        """(N,) where the target can be seen and its box is known; nowhere without a truth."""
+        if self.truth_xywh is None:
+            return np.zeros(len(self.frames), bool)
+        seen = visible(self.truth_xywh)
+        return seen if self.present is None else seen & self.present
+
+    def part(self, frames: slice, name: str = "") -> Sequence:
+        """Some of the frames, in their order or backwards; with a name it becomes a part of this one."""
+
+        def cut(rows: NDArray[Any] | None) -> Any:
+            return None if rows is None else rows[frames]
+
+        return replace(
+            self,
+            frames=self.frames[frames],
+            truth_xywh=cut(self.truth_xywh),
+            present=cut(self.present),
+            stamps_ns=cut(self.stamps_ns),
+            name=name or self.name,
+            parent=self.name if name else self.parent,
+        )
 
     def from_first_box(self) -> Sequence:
-        """The part of the sequence that begins with the first true box.
+        """The part of the sequence that begins with the first true box that can be seen.
 
         Raises:
-            SequenceError: there is no truth, or no box in it.
+            SequenceError: there is no truth, or no such box in it.
         """
-        seen = visible(self.truth_xywh) if self.truth_xywh is not None else np.zeros(0, bool)
-        if self.truth_xywh is None or not seen.any():
+        seen = self.visible
+        if not seen.any():
             raise SequenceError(f"{self.name} has no true box to start from")
         first = int(np.argmax(seen))
-        if first == 0:
-            return self
-        return Sequence(self.name, self.frames[first:], self.truth_xywh[first:], self.rate_hz)
+        return self.part(slice(first, None)) if first else self
 
 
 def open_sequence(path: Path, truth_file: Path | None = None) -> Sequence:

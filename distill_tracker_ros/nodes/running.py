@@ -96,9 +96,9 @@ class _Spinner:
 class CallbackPool(Executor):
     """Runs callbacks in two threads: while one waits for the tracker, the other takes images.
 
-    rclpy's own MultiThreadedExecutor (up to Jazzy) does not wait until a callback that it has handed to a thread
-    has begun there: it finds it not begun and hands it over again, without end, and by that keeps Python's lock
-    from the very thread that is to begin. Images waited for 100 ms, and those that came meanwhile were lost.
+    rclpy's own MultiThreadedExecutor (up to Jazzy) does not wait until a thread has begun the callback that
+    it was handed: finding it not begun, it hands it over again, without end, and by that keeps Python's lock
+    from the very thread that is to begin. Images waited for 100 ms, and those in between were lost.
     """
 
     def __init__(self, call: Callable[[Task], None], context: Context | None = None) -> None:
