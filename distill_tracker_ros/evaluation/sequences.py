@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.boxes import Boxes
-from ..core.frame import Pixels
+from ..core.frame import ArrayFrame, Frame, Pixels
 from .metrics import visible
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
@@ -40,6 +40,10 @@ class Frames(collections.abc.Sequence[Pixels]):
             index += len(self)
         return self._read(index)
 
+    def view(self, index: int) -> Frame:
+        """A frame as the tracker sees it: of which regions can be cut."""
+        return ArrayFrame(self[index])
+
     @abstractmethod
     def _read(self, index: int) -> Pixels:
         """The frame; IndexError past the last one."""
@@ -53,6 +57,9 @@ class _Part(Frames):
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    def view(self, index: int) -> Frame:
+        return self._frames.view(self._indices[index])
 
     def _read(self, index: int) -> Pixels:
         return self._frames[self._indices[index]]
