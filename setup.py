@@ -25,6 +25,7 @@ setup(
     maintainer_email="maintainers@distill-tracker-ros.invalid",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
+    package_data={f"{NAME}.evaluation": ["report.html.j2"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),
@@ -39,6 +40,7 @@ setup(
         "console_scripts": [
             f"tracker_node = {NAME}.nodes.tracker_node:main",
             f"video_node = {NAME}.nodes.video_node:main",
+            f"replay_node = {NAME}.nodes.replay_node:main",
             f"distill-tracker = {NAME}.cli:main",
         ],
     },

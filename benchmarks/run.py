@@ -40,6 +40,15 @@ BENCHMARKS = {
             "best other / default": min(m["search_ratio"] for m in found["measurements"][1:]),
         },
     ),
+    "evaluation": Benchmark(
+        lambda model: ["--model", model],
+        ["--frames", "60", "--lengths", "200", "1000"],
+        lambda found: {
+            "2 processes / 1, speed": found["speed_up"],
+            "evaluator, share of the time": found["share_of_the_time"]["evaluator"],
+            "memory, long / short": found["memory_ratio"],
+        },
+    ),
     "node_overhead": Benchmark(
         lambda model: ["--model", model],
         ["--seconds", "5"],

@@ -17,6 +17,9 @@ from .runtime.load import BACKENDS, load_engine
 DEFAULT_MODEL = "eatrack_small"
 
 
+Arguments = argparse.ArgumentParser | argparse._ArgumentGroup
+
+
 class CommandError(Exception):
     """What the user asked for cannot be done; the text is one sentence for the user."""
 
@@ -56,10 +59,14 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="model bundle: a name in models/, or a folder with a manifest.yaml (default: %(default)s)",
     )
+    add_backend_argument(parser)
+
+
+def add_backend_argument(parser: Arguments) -> None:
     parser.add_argument("--backend", default=BACKENDS[0], choices=BACKENDS, help="default: %(default)s")
 
 
-def add_json_argument(parser: argparse.ArgumentParser) -> None:
+def add_json_argument(parser: Arguments) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result for other programs, too")
 
 
@@ -95,6 +102,13 @@ def positive(text: str) -> float:
     if not 0 < value < math.inf:
         raise argparse.ArgumentTypeError(f"{text!r} must be a number above 0")
     return value
+
+
+def whole(text: str) -> int:
+    """The type of an argument that must be a whole number above zero."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{text!r} must be a whole number above 0")
+    return int(text)
 
 
 def write_json(path: Path, content: Any) -> None:

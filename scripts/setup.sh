@@ -116,7 +116,12 @@ SETUP
 import pathlib, sys, sysconfig
 pathlib.Path(sysconfig.get_path("purelib"), "distill_tracker_ros_checkout.pth").write_text(sys.argv[1] + "\n")
 command = pathlib.Path(sysconfig.get_path("scripts"), "distill-tracker")
-command.write_text(f"#!{sys.executable}\nimport sys\nfrom distill_tracker_ros.cli import main\nsys.exit(main())\n")
+command.write_text(f"""#!{sys.executable}
+import sys
+from distill_tracker_ros.cli import main
+if __name__ == "__main__":  # processes that are spawned import this
+    sys.exit(main())
+""")
 command.chmod(0o755)
 PYTHON
 }

@@ -14,6 +14,7 @@ MEANS = {
     "precision_20px": "precision at 20 px",
     "normalised_precision_020": "normalised precision at 0.20",
 }
+_KEYS = ("success_auc", "precision_20px", "norm_precision")  # of the same in an evaluation
 
 
 def record_scores(bundle: Path, evaluation: Path, notes: Path | None = None) -> Path:
@@ -37,9 +38,9 @@ def record_scores(bundle: Path, evaluation: Path, notes: Path | None = None) -> 
         scores = {
             "protocol": "one pass from the first box; frames without truth left out",
             "rate_hz": found["rate_hz"],
-            **{name: round(found["mean"][name], 4) for name in MEANS},
+            **{name: round(found[key], 4) for name, key in zip(MEANS, _KEYS, strict=True)},
             "success_auc_by_sequence": {
-                name: round(each["success_auc"], 4) for name, each in found["sequences"].items()
+                name: round(each["success_auc"], 4) for name, each in found["per_sequence"].items()
             },
         }
     except (KeyError, TypeError, AttributeError, json.JSONDecodeError) as error:

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_tracker_ros.core.boxes import Boxes
+from distill_tracker_ros.core.frame import ArrayFrame
 from distill_tracker_ros.evaluation import metrics
-from distill_tracker_ros.evaluation.replay import replay
+from distill_tracker_ros.evaluation.replay import SessionTracker, regular_stamps_ns, steps
 
 from .data.flights import flight
 from .data.sources import Footage, ImageStore
@@ -75,6 +76,8 @@ def validate(student: EATrackStudent, config: EATrackConfig, videos: Sequence[Vi
     engine = TorchEngine(student, eatrack_spec(config, "validated"))
     scores = []
     for video in videos:
-        boxes = replay(engine, video.frames, video.truth_xywh[0], video.rate_hz).boxes_xywh
+        frames, stamps = map(ArrayFrame, video.frames), regular_stamps_ns(len(video.frames), video.rate_hz)
+        made = steps(SessionTracker(engine), frames, video.truth_xywh[0], stamps.tolist())
+        boxes = [step.track.box_xywh for step in made]
         scores.append(metrics.score(boxes, video.truth_xywh).success_auc)
     return float(np.mean(scores))

@@ -57,6 +57,10 @@ class Session:
         """Target id -> the track after the last frame."""
         return {id: tracker.track for id, tracker in self._trackers.items()}
 
+    def tracker(self, id: str) -> Tracker:
+        """What follows a target, to look at; KeyError if no target has this id."""
+        return self._trackers[id]
+
     def configure(self, tracker_config: TrackerConfig) -> None:
         """Change the numbers of running and future trackers."""
         self._tracker_config = tracker_config

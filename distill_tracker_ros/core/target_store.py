@@ -50,6 +50,11 @@ class TargetStore:
     def __len__(self) -> int:
         return len(self._views)
 
+    @property
+    def newest(self) -> View | None:
+        """The view that was inserted last, if it was not forgotten."""
+        return self._views[-1] if self._views else None
+
     def clear(self, frame_number: int) -> None:
         """Forget all views but not the anchor, and count from this frame on."""
         self._views.clear()

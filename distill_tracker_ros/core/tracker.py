@@ -65,7 +65,7 @@ class Tracker:
         self._age = 0
         self._growth = 1.0
         self._scan: Scan | None = None
-        self._store = TargetStore(self._spec.store)
+        self.store = TargetStore(self._spec.store)
         self._initial_crop = self._cut_template(frame)
         self._template_state = self._encode(self._initial_crop)
 
@@ -120,7 +120,7 @@ class Tracker:
         if self._refreshes_template:
             if self.state is TrackState.TRACKING and output.embedding is not None:
                 self._offer_view(frame, output.embedding[index])
-            if self._store.due(self._age):
+            if self.store.due(self._age):
                 self._refresh_template()
         return self.track
 
@@ -173,15 +173,15 @@ class Tracker:
         return self._spec.update_rule == "target_store" and self.config.refresh_template
 
     def _offer_view(self, frame: Frame, embedding: NDArray[np.float32]) -> None:
-        if self._store.wants(self._age, self._confidence) and self._lies_inside(frame):
-            self._store.offer(View(self._age, self._confidence, self._cut_template(frame), embedding.copy()))
+        if self.store.wants(self._age, self._confidence) and self._lies_inside(frame):
+            self.store.offer(View(self._age, self._confidence, self._cut_template(frame), embedding.copy()))
 
     def _refresh_template(self) -> None:
         """Periodic activation: encode the representative view into slot 2, beside the initial template."""
-        if self._store.stale(self._age):
-            self._store.clear(self._age)
+        if self.store.stale(self._age):
+            self.store.clear(self._age)
             self._template_state = self._encode(self._initial_crop)
-        elif view := self._store.choose():
+        elif view := self.store.choose():
             self._template_state = self._encode(view.crop)
 
     def _encode(self, latest_crop: NDArray[np.uint8]) -> State:

@@ -1,60 +1,82 @@
-"""Results as tables: for a terminal, for a markdown page, for another program."""
+"""Results as tables of text, for a terminal."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import ArrayLike
+Table = tuple[Sequence[str], list[tuple[str, ...]]]  # header, rows of cells
 
-from ..core.boxes import Boxes
-from ..core.tracker import Track
-from .metrics import Curves, Policy, mean, score, visible
-from .replay import Replay
-
-HEADER = ("sequence", "frames", "success AUC", "precision 20 px", "norm. precision", "median ms", "fps")
-TRACK_COLUMNS = ("frame", "stamp_ns", "x", "y", "w", "h", "confidence", "state")
-
-
-@dataclass(frozen=True)
-class Result:
-    """One sequence: where the target is, and what the tracker made of it."""
-
-    name: str
-    replay: Replay
-    truth_xywh: Boxes
-
-    def curves(self, policy: Policy = "clean") -> Curves:
-        return score(self.replay.boxes_xywh, self.truth_xywh, policy)
-
-    @property
-    def step_ms(self) -> ArrayLike:
-        """(N - 1,) without the first frame, on which the target is set."""
-        return self.replay.step_ms[1:]
+_SCORES = {
+    "success_auc": "success AUC",
+    "precision_20px": "precision 20 px",
+    "norm_precision": "norm. precision",
+    "op50": "OP50",
+    "op75": "OP75",
+}
+_TIMES = {"latency_ms_median": "median ms", "fps": "fps"}
 
 
-def rows(results: Sequence[Result]) -> list[tuple[str, ...]]:
-    """The table's cells: a row a sequence, then their mean, in which each sequence counts the same.
+def per_tracker(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
+    """A row a tracker: its means with the interval of the first, under both policies.
 
-    Frames without truth are left out; if there are any, a last row has the mean with them as pytracking
-    counts them.
-
-    Raises:
-        ValueError: there is no result.
+    Args:
+        summaries: label -> what `summary.summary` gives.
     """
-    if not results:
-        raise ValueError("no sequence was tracked")
-    all_ms = np.concatenate([r.step_ms for r in results])
-    cells = [_row(r.name, r.curves(), r.step_ms) for r in results]
-    cells.append(_row("mean", mean([r.curves() for r in results]), all_ms))
-    if not all(visible(r.truth_xywh).all() for r in results):
-        compatible = mean([r.curves("compat-default") for r in results])
-        cells.append(_row("mean, compat-default", compatible, all_ms))
-    return cells
+    header = (
+        "mean over sequences",
+        "frames",
+        *_SCORES.values(),
+        "95 % interval",
+        "compat AUC",
+        *_TIMES.values(),
+    )
+    return header, [
+        (
+            f"{label} ({found['sequences']})",
+            str(found["frames"]),
+            *(score(found[key]) for key in _SCORES),
+            " to ".join(score(value) for value in found["success_auc_interval"]),
+            score(found["compat"]["success_auc"]),
+            *(number(found[key]) for key in _TIMES),
+        )
+        for label, found in summaries.items()
+    ]
+
+
+def per_sequence(found: Mapping[str, Any]) -> Table:
+    """A row a sequence."""
+    header = ("sequence", "frames", *_SCORES.values(), *_TIMES.values())
+    return header, [
+        (
+            name,
+            str(each["frames"]),
+            *(score(each[key]) for key in _SCORES),
+            *(number(each[key]) for key in _TIMES),
+        )
+        for name, each in found["per_sequence"].items()
+    ]
+
+
+def differences(found: Mapping[str, Any]) -> Table:
+    """A row a score: two runs, and their mean difference with its interval.
+
+    Args:
+        found: what `summary.comparison` gives.
+    """
+    header = ("", found["label"], found["baseline"], "difference", "95 % interval", "verdict")
+    return header, [
+        (
+            name,
+            score(each["mean"]),
+            score(each["baseline"]),
+            f"{each['difference']:+.3f}",
+            " to ".join(f"{value:+.3f}" for value in each["interval"]),
+            each["verdict"],
+        )
+        for key, name in _SCORES.items()
+        for each in [found["scores"][key]]
+    ]
 
 
 def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
@@ -67,74 +89,11 @@ def text_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
     )
 
 
-def markdown_table(header: Sequence[str], cells: Sequence[Sequence[str]]) -> str:
-    rule = ["---", *["---:"] * (len(header) - 1)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in (header, rule, *cells))
-
-
-def summary(results: Sequence[Result]) -> dict[str, Any]:
-    """The numbers of `rows`, unrounded, with the curves of the means; ready for JSON."""
-    return {
-        "policy": "clean: frames without a true box are left out",
-        "mean": _with_curves(mean([r.curves() for r in results])),
-        "mean_compat_default": _with_curves(mean([r.curves("compat-default") for r in results])),
-        "sequences": {r.name: {**_scores(r.curves()), **speed(r.step_ms)} for r in results},
-    }
-
-
-def speed(step_ms: ArrayLike) -> dict[str, float | None]:
-    """Median and 95th percentile of a step, and frames a second; None where there was no step."""
-    times = np.asarray(step_ms, np.float64)
-    if not times.size:
-        return {"step_ms_median": None, "step_ms_p95": None, "fps": None}
-    return {
-        "step_ms_median": float(np.median(times)),
-        "step_ms_p95": float(np.percentile(times, 95)),
-        "fps": float(1000 / times.mean()),
-    }
-
-
-def write_tracks(path: Path, tracks: Iterable[Track]) -> None:
-    """A csv file with TRACK_COLUMNS: a row a frame, the first with the given box; boxes in pixels."""
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(TRACK_COLUMNS)
-        for index, track in enumerate(tracks):
-            box = [f"{v:.3f}" for v in track.box_xywh]
-            writer.writerow([index, track.stamp_ns, *box, f"{track.confidence:.4f}", track.state.name])
-
-
-def _row(name: str, curves: Curves, step_ms: ArrayLike) -> tuple[str, ...]:
-    times = speed(step_ms)
-    return (
-        name,
-        str(curves.frames),
-        f"{curves.success_auc:.3f}",
-        f"{curves.precision_20px:.3f}",
-        f"{curves.normalised_precision_020:.3f}",
-        number(times["step_ms_median"]),
-        number(times["fps"]),
-    )
+def score(value: float | None) -> str:
+    """Three decimals; a dash for nothing."""
+    return "-" if value is None else f"{value:.3f}"
 
 
 def number(value: float | None) -> str:
     """One decimal; a dash for nothing."""
     return "-" if value is None else f"{value:.1f}"
-
-
-def _scores(curves: Curves) -> dict[str, Any]:
-    return {
-        "frames": curves.frames,
-        "success_auc": curves.success_auc,
-        "precision_20px": curves.precision_20px,
-        "normalised_precision_020": curves.normalised_precision_020,
-    }
-
-
-def _with_curves(curves: Curves) -> dict[str, Any]:
-    return {
-        **_scores(curves),
-        "success_curve": curves.success.tolist(),
-        "precision_curve": curves.precision.tolist(),
-        "normalised_precision_curve": curves.normalised_precision.tolist(),
-    }

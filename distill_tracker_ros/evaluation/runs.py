@@ -66,7 +66,6 @@ class TrackedSequence:
     rate_hz: float = 30.0
     attributes: tuple[str, ...] = ()
     parent: str = ""  # the sequence that this is a part of
-    start: int = 0  # the frame of the whole sequence on which this one begins
     broken: str = ""  # why it ended before its source did
 
     def __len__(self) -> int:
@@ -114,28 +113,17 @@ class RunFolder:
 
     def write(self, tracked: TrackedSequence) -> None:
         """Keep a finished sequence."""
-        rows = zip(tracked.stamps_ns, tracked.boxes_xywh, tracked.confidence, tracked.states, strict=True)
-        self._write_csv(
-            "tracks",
-            tracked.name,
-            TRACK_COLUMNS,
-            (
-                (i, stamp, *(f"{v:.4f}" for v in box), f"{score:.4f}", TrackState(state).name)
-                for i, (stamp, box, score, state) in enumerate(rows)
-            ),
-        )
+        write_tracks(self._file("tracks", tracked.name), tracked)
         truth = zip(tracked.truth_xywh, tracked.visible, strict=True)
-        self._write_csv(
-            "truth",
-            tracked.name,
+        _write_csv(
+            self._file("truth", tracked.name),
             TRUTH_COLUMNS,
             ((*box.tolist(), int(seen)) for box, seen in truth),
         )
         times = (tracked.times.before_ms, tracked.times.engine_ms, tracked.times.after_ms)
         events = tracked.events or ("",) * len(tracked)
-        self._write_csv(
-            "times",
-            tracked.name,
+        _write_csv(
+            self._file("times", tracked.name),
             TIME_COLUMNS,
             ((*(f"{v:.4f}" for v in row), event) for *row, event in zip(*times, events, strict=True)),
         )
@@ -144,7 +132,6 @@ class RunFolder:
             "rate_hz": tracked.rate_hz,
             "attributes": list(tracked.attributes),
             "parent": tracked.parent,
-            "start": tracked.start,
             "broken": tracked.broken,
         }
         _write(self._file("about", tracked.name, "json"), json.dumps(about, indent=2) + "\n")
@@ -191,7 +178,6 @@ class RunFolder:
                 rate_hz=float(about["rate_hz"]),
                 attributes=tuple(about["attributes"]),
                 parent=str(about["parent"]),
-                start=int(about["start"]),
                 broken=str(about["broken"]),
             )
         except (ValueError, KeyError, IndexError, TypeError) as error:
@@ -199,10 +185,6 @@ class RunFolder:
 
     def _file(self, kind: str, name: str, suffix: str = "csv") -> Path:
         return self.path / kind / f"{name}.{suffix}"
-
-    def _write_csv(self, kind: str, name: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-        lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
-        _write(self._file(kind, name), "\n".join(lines) + "\n")
 
     def _read_csv(self, kind: str, name: str, columns: Sequence[str]) -> list[list[str]]:
         path = self._file(kind, name)
@@ -214,6 +196,24 @@ class RunFolder:
         if tuple(header) != tuple(columns) or any(len(row) != len(columns) for row in rows):
             raise RunError(f"{path} must have the columns {', '.join(columns)} in every row")
         return rows
+
+
+def write_tracks(path: Path, tracked: TrackedSequence) -> None:
+    """A csv file with TRACK_COLUMNS: a row a frame, the first with the given box; boxes in pixels."""
+    rows = zip(tracked.stamps_ns, tracked.boxes_xywh, tracked.confidence, tracked.states, strict=True)
+    _write_csv(
+        path,
+        TRACK_COLUMNS,
+        (
+            (index, stamp, *(f"{v:.4f}" for v in box), f"{confidence:.4f}", TrackState(state).name)
+            for index, (stamp, box, confidence, state) in enumerate(rows)
+        ),
+    )
+
+
+def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
+    _write(path, "\n".join(lines) + "\n")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import collections.abc
+import difflib
+import os
 import re
+import warnings
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -16,14 +19,12 @@ from numpy.typing import NDArray
 
 from ..core.boxes import Boxes
 from ..core.frame import ArrayFrame, Frame, Pixels
+from .annotations import SequenceError as SequenceError
+from .annotations import read_truth as read_truth
 from .metrics import visible
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 TRUTH_FILE = "groundtruth.txt"
-
-
-class SequenceError(ValueError):
-    """A sequence that cannot be read; the text names the file and what is accepted."""
 
 
 class Frames(collections.abc.Sequence[Pixels]):
@@ -44,6 +45,11 @@ class Frames(collections.abc.Sequence[Pixels]):
         """A frame as the tracker sees it: of which regions can be cut."""
         return ArrayFrame(self[index])
 
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """(width, height) of the first frame, pixels; None where that is not cheap to know."""
+        return None
+
     @abstractmethod
     def _read(self, index: int) -> Pixels:
         """The frame; IndexError past the last one."""
@@ -57,6 +63,10 @@ class _Part(Frames):
 
     def __len__(self) -> int:
         return len(self._indices)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        return self._frames.size
 
     def view(self, index: int) -> Frame:
         return self._frames.view(self._indices[index])
@@ -73,6 +83,12 @@ class ImageFrames(Frames):
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Of the first image, which is read for it; None if it cannot be."""
+        image = cv2.imread(str(self.paths[0]), cv2.IMREAD_GRAYSCALE) if self.paths else None
+        return None if image is None else (image.shape[1], image.shape[0])
 
     def _read(self, index: int) -> Pixels:
         path = self.paths[index]
@@ -96,10 +112,15 @@ class VideoFrames(Frames):
         rate = self._capture.get(cv2.CAP_PROP_FPS)
         self.rate_hz = rate if 0 < rate < 1000 else None
         self._announced = max(0, int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT)))
-        self[0]
+        height, width = self[0].shape[:2]
+        self._size = width, height
 
     def __len__(self) -> int:
         return self._announced
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self._size
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self.path))
@@ -147,6 +168,10 @@ class Sequence:
     attributes: tuple[str, ...] = ()  # challenges that the benchmark names: "scale variation", ...
     stamps_ns: NDArray[np.int64] | None = None  # (N,) of a recording; None: frames come at `rate_hz`
     parent: str = ""  # the sequence that this is a part of (anchors, later starts); empty for a whole one
+    broken: str = ""  # why the source ends before it should
+    # VOT's frames to start on: a is frame a, from there forwards; -a is frame a, from there back to frame 0.
+    # Frame 0 is forwards: backwards it would be alone.
+    anchors: tuple[int, ...] = ()
 
     @property
     def visible(self) -> NDArray[np.bool_]:
@@ -170,6 +195,7 @@ class Sequence:
             stamps_ns=cut(self.stamps_ns),
             name=name or self.name,
             parent=self.name if name else self.parent,
+            anchors=(),  # they are frames of the whole
         )
 
     def from_first_box(self) -> Sequence:
@@ -185,84 +211,154 @@ class Sequence:
         return self.part(slice(first, None)) if first else self
 
 
+class Sequences(collections.abc.Sequence[Sequence]):
+    """Sequences by index or by name, each opened (its annotation and list of frames read) when asked for."""
+
+    def __init__(
+        self,
+        name: str,
+        format: str,
+        path: Path,
+        found: Mapping[str, Path],
+        read: Callable[[str, Path], Sequence],
+    ) -> None:
+        """
+        Args:
+            format: one of benchmarks.FORMATS.
+            path: the folder or file that holds them.
+            found: name -> place of each, in their order.
+            read: opens one, given its name and place.
+        """
+        self.name, self.format, self.path = name, format, path
+        self._found, self._read = dict(found), read
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return tuple(self._found)
+
+    def named(self, name: str) -> Sequence:
+        """Open the sequence of a name.
+
+        Raises:
+            SequenceError: there is none, or it cannot be read.
+        """
+        if name not in self._found:
+            near = difflib.get_close_matches(name, self._found, n=3, cutoff=0) or ["none"]
+            raise SequenceError(f"{self.path} has no sequence {name!r}; names like it: {', '.join(near)}")
+        return self._read(name, self._found[name])
+
+    def __len__(self) -> int:
+        return len(self._found)
+
+    def __iter__(self) -> Iterator[Sequence]:
+        return map(self.named, self.names)
+
+    @overload
+    def __getitem__(self, index: int) -> Sequence: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequences: ...
+    def __getitem__(self, index: int | slice) -> Sequence | Sequences:
+        """
+        Raises:
+            SequenceError: it cannot be read.
+        """
+        if isinstance(index, slice):
+            part = {name: self._found[name] for name in self.names[index]}
+            return Sequences(self.name, self.format, self.path, part, self._read)
+        return self.named(self.names[index])
+
+
+def open_sequences(path: Path, format: str = "auto") -> Sequences:
+    """What a folder or a file holds: a benchmark, sequences of one's own, a single one, a video, bags.
+
+    Folders are listed and nothing is opened, so that a large benchmark is there at once. What each format
+    looks like is in docs/benchmarks.md.
+
+    Args:
+        format: one of benchmarks.FORMATS; "auto" tells it from the names of folders and files.
+
+    Raises:
+        SequenceError: there is nothing of that format, a piece of it is missing, or it could be two formats.
+    """
+    from .benchmarks import find_sequences  # which is built on this module
+
+    return find_sequences(path, format)
+
+
 def open_sequence(path: Path, truth_file: Path | None = None) -> Sequence:
     """A folder of images or a video file, with its truth if there is one.
 
     Args:
         path: images are taken in the order of the numbers in their names.
-        truth_file: None = `groundtruth.txt` in the folder of images, if it is there.
+        truth_file: None = `groundtruth.txt` in the folder of images, or the video's name with .txt, if it is
+            there.
 
     Raises:
         SequenceError: the path, an image or the truth cannot be read, or truth and frames differ in number.
     """
     frames: ImageFrames | VideoFrames
     if path.is_dir():
-        frames, rate_hz = ImageFrames(_images(path)), None
-        if truth_file is None and (path / TRUTH_FILE).exists():
-            truth_file = path / TRUTH_FILE
+        frames, rate_hz, beside = ImageFrames(image_files(path)), None, path / TRUTH_FILE
     elif path.is_file():
         frames = VideoFrames(path)
-        rate_hz = frames.rate_hz
+        rate_hz, beside = frames.rate_hz, path.with_suffix(".txt")
     else:
         raise SequenceError(f"{path} does not exist: give a video file or a folder of images")
+    if truth_file is None and beside.is_file():
+        truth_file = beside
     truth = read_truth(truth_file) if truth_file else None
-    if truth is not None and len(truth) != len(frames):
+    name = path.stem if path.is_file() else Path(os.path.abspath(path)).name  # links keep their names
+    return checked(Sequence(name, frames, truth, rate_hz), truth_file, path)
+
+
+def checked(sequence: Sequence, truth_file: Path | None, source: Path) -> Sequence:
+    """The same sequence, if it has one true box a frame; a warning if one lies wholly outside the image.
+
+    All images are taken to be as large as the first, the only one that is read for this.
+
+    Raises:
+        SequenceError: truth and frames differ in number.
+    """
+    truth, count = sequence.truth_xywh, len(sequence.frames)
+    if truth is None:
+        return sequence
+    if len(truth) != count:
         raise SequenceError(
-            f"{truth_file} has {len(truth)} lines for the {len(frames)} frames of {path}: it needs one line "
+            f"{truth_file} has {len(truth)} lines for the {count} frames of {source}: it needs one line "
             "a frame, 'nan,nan,nan,nan' where the target is not to be seen"
         )
-    return Sequence(path.stem if path.is_file() else path.resolve().name, frames, truth, rate_hz)
+    seen, size = np.flatnonzero(sequence.visible), sequence.frames.size
+    if size is not None and seen.size:
+        boxes = truth[seen]
+        apart = ((boxes[:, :2] >= size) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(axis=1)
+        outside = seen[apart]
+        if outside.size:
+            more = f" (and of {outside.size - 1} more)" if outside.size > 1 else ""
+            warnings.warn(
+                f"{sequence.name}: the true box of frame {outside[0]}{more} lies outside the image of "
+                f"{size[0]}x{size[1]} pixels",
+                stacklevel=2,
+            )
+    return sequence
 
 
-def open_sequences(folder: Path) -> list[Sequence]:
-    """All sequences of a folder: its sub-folders with a `groundtruth.txt`, or itself if it has one.
+def image_files(folder: Path) -> list[Path]:
+    """The images in a folder, in the order of the numbers in their names.
 
     Raises:
-        SequenceError: there is none, or one cannot be read.
+        SequenceError: there is none.
     """
-    if not folder.is_dir():
-        raise SequenceError(f"{folder} is not a folder")
-    if (folder / TRUTH_FILE).exists():
-        return [open_sequence(folder)]
-    found = sorted(path.parent for path in folder.glob(f"*/{TRUTH_FILE}"))
+    found = [path for path in folder.iterdir() if is_image(path)]
     if not found:
-        raise SequenceError(f"{folder} holds no sequence: a sub-folder of images with a {TRUTH_FILE}")
-    return [open_sequence(path) for path in found]
+        raise SequenceError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return sorted(found, key=natural_order)
 
 
-def read_truth(path: Path) -> Boxes:
-    """(N, 4) boxes of a text file: one `x,y,w,h` a line, separated by commas, tabs or blanks; nan is legal.
-
-    Raises:
-        SequenceError: the file cannot be read, is empty, or a line is not four numbers (or four nan).
-    """
-    try:
-        lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SequenceError(f"{path} cannot be read as text: {error}") from None
-    if not lines:
-        raise SequenceError(f"{path} is empty: it needs one line 'x,y,w,h' a frame")
-    return np.array([_truth_line(path, number, line) for number, line in enumerate(lines, start=1)])
+def is_image(path: Path) -> bool:
+    """By its name; what a Mac adds to archives (`._0001.jpg`) is none."""
+    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
 def natural_order(path: Path) -> tuple[list[int], str]:
     """Sort key: by the numbers in the name, so that 10 comes after 9."""
     return [int(digits) for digits in re.findall(r"\d+", path.stem)], path.name
-
-
-def _truth_line(path: Path, number: int, line: str) -> list[float]:
-    try:
-        row = [float(field) for field in re.split(r"\s*[,\s]\s*", line.strip())]
-    except ValueError:
-        row = []
-    whole = len(row) == 4 and (np.isfinite(row).all() or np.isnan(row).all())
-    if not whole:
-        raise SequenceError(f"{path} line {number} is {line!r}: it must be x,y,w,h (or four nan)")
-    return row
-
-
-def _images(folder: Path) -> list[Path]:
-    found = [path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES]
-    if not found:
-        raise SequenceError(f"{folder} holds no image ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(found, key=natural_order)

@@ -18,7 +18,7 @@ from ..core.tracker import Track, TrackState
 from ..messages import ImageError, open_image
 from .history import History
 from .options import Options
-from .timed_engine import TimedEngine
+from ..runtime.timed_engine import TimedEngine
 from .worker import Busy, Worker
 
 R = TypeVar("R")
@@ -131,7 +131,7 @@ class Tracking:
 
     def _process(self, arrival: Arrival) -> None:
         began = time.perf_counter_ns()
-        self._engine.elapsed_ns = 0
+        self._engine.reset()
         self._take_options()
         frame: Frame | None = None
         try:

@@ -2,99 +2,158 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
-from stub_engine import StubEngine
+from stub_engine import SPEC, StubEngine
 from synthetic import moving_square
 
-from distill_tracker_ros.core.config import TrackerConfig
+from distill_tracker_ros.core.config import StoreConfig, TrackerConfig
+from distill_tracker_ros.core.frame import ArrayFrame, Frame, Pixels
 from distill_tracker_ros.core.session import TargetError
 from distill_tracker_ros.core.tracker import TrackState
 from distill_tracker_ros.evaluation.metrics import score
-from distill_tracker_ros.evaluation.replay import replay, steps
+from distill_tracker_ros.evaluation.replay import SessionTracker, regular_stamps_ns, replay, steps
+from distill_tracker_ros.evaluation.sequences import Frames, Sequence, SequenceError
 
 
-@pytest.fixture(scope="module")
-def video() -> tuple[list[np.ndarray], np.ndarray]:
-    frames, boxes = zip(*moving_square(frames=40), strict=True)
-    return list(frames), np.array(boxes)
+class Pictures(Frames):
+    """Arrays; None is one that cannot be read."""
+
+    def __init__(self, pictures: list[Pixels | None]) -> None:
+        self.pictures, self.read = pictures, []
+
+    def __len__(self) -> int:
+        return len(self.pictures)
+
+    def _read(self, index: int) -> Pixels:
+        picture = self.pictures[index]
+        if picture is None:
+            raise SequenceError(f"picture {index} is damaged")
+        self.read.append(index)
+        return picture
 
 
-def test_a_square_is_followed(video: tuple[list[np.ndarray], np.ndarray]):
-    frames, truth = video
-    run = replay(StubEngine(), frames, truth[0])
-    assert run.boxes_xywh.shape == truth.shape
-    assert score(run.boxes_xywh, truth).success_auc > 0.8
-    assert (run.step_ms > 0).all()
-    assert len(run.step_ms) == len(frames)
+def square(frames: int = 40, **options) -> Sequence:
+    pictures, boxes = zip(*moving_square(frames=frames, **options), strict=True)
+    return Sequence("square", Pictures(list(pictures)), np.array(boxes))
 
 
-def test_the_first_track_is_the_given_box(video: tuple[list[np.ndarray], np.ndarray]):
-    frames, _ = video
-    run = replay(StubEngine(), frames[:1], (10.5, 20.25, 30, 40))
-    assert run.boxes_xywh.tolist() == [[10.5, 20.25, 30, 40]]
+def tracker(**overrides) -> SessionTracker:
+    return SessionTracker(StubEngine(**overrides))
 
 
-def test_every_run_gives_the_same_tracks(video: tuple[list[np.ndarray], np.ndarray]):
-    frames, truth = video
-    runs = [replay(StubEngine(), frames, truth[0]) for _ in range(2)]
+def test_a_square_is_followed():
+    sequence = square()
+    tracked = replay(tracker(), sequence)
+    assert tracked.boxes_xywh.shape == sequence.truth_xywh.shape
+    assert score(tracked.boxes_xywh, sequence.truth_xywh).success_auc > 0.8
+    assert tracked.frame_size == (320, 240)
+    assert not tracked.broken
+
+
+def test_the_parts_of_the_time_are_told():
+    times = replay(tracker(), square(frames=5)).times
+    assert (times.before_ms > 0).all() and (times.engine_ms > 0).all() and (times.after_ms > 0).all()
+    assert times.step_ms == pytest.approx(times.before_ms + times.engine_ms + times.after_ms)
+
+
+def test_the_first_track_is_the_given_box():
+    assert replay(tracker(), square(frames=1), (10.5, 20.25, 30, 40)).boxes_xywh.tolist() == [
+        [10.5, 20.25, 30, 40]
+    ]
+
+
+def test_every_run_gives_the_same_tracks():
+    one = tracker()
+    runs = [replay(one, square()) for _ in range(2)]  # nothing is left of the first in the second
     assert runs[0].boxes_xywh.tobytes() == runs[1].boxes_xywh.tobytes()
-    for a, b in zip(runs[0].tracks, runs[1].tracks, strict=True):
-        assert (a.confidence, a.state, a.stamp_ns) == (b.confidence, b.state, b.stamp_ns)
+    assert runs[0].confidence.tobytes() == runs[1].confidence.tobytes()
+    assert runs[0].states.tobytes() == runs[1].states.tobytes()
 
 
 @pytest.mark.parametrize(
     "rate_hz, stamps_ns", [(30.0, [0, 33_333_333, 66_666_667]), (10.0, [0, 10**8, 2 * 10**8])]
 )
-def test_stamps_come_from_the_rate(
-    video: tuple[list[np.ndarray], np.ndarray], rate_hz: float, stamps_ns: list[int]
-):
-    frames, truth = video
-    run = replay(StubEngine(), frames[:3], truth[0], rate_hz)
-    assert [track.stamp_ns for track in run.tracks] == stamps_ns
+def test_stamps_come_from_the_rate(rate_hz: float, stamps_ns: list[int]):
+    assert replay(tracker(), square(frames=3), rate_hz=rate_hz).stamps_ns.tolist() == stamps_ns
+
+
+def test_a_recording_has_stamps_of_its_own():
+    sequence = square(frames=3)
+    recorded = Sequence("bag", sequence.frames, sequence.truth_xywh, stamps_ns=np.array([5, 7, 10**9]))
+    assert replay(tracker(), recorded, rate_hz=10.0).stamps_ns.tolist() == [5, 7, 10**9]
 
 
 def test_the_rate_decides_when_a_target_is_lost():
-    gone = range(10, 30)
-    frames, truth = zip(*moving_square(frames=30, out_of_view=gone), strict=True)
-    config = TrackerConfig(lost_after_ms=1000)
-    slow = replay(StubEngine(), frames, truth[0], 10.0, config)
-    fast = replay(StubEngine(), frames, truth[0], 100.0, config)
-    assert slow.tracks[-1].state is TrackState.LOST
-    assert fast.tracks[-1].state is TrackState.UNCERTAIN
+    sequence = square(frames=30, out_of_view=range(10, 30))
+    following = SessionTracker(StubEngine(), TrackerConfig(lost_after_ms=1000))
+    assert replay(following, sequence, rate_hz=10.0).states[-1] == TrackState.LOST
+    assert replay(following, sequence, rate_hz=100.0).states[-1] == TrackState.UNCERTAIN
 
 
-def test_frames_are_taken_one_by_one(video: tuple[list[np.ndarray], np.ndarray]):
+def test_events_of_the_target_store_are_told():
+    config = StoreConfig(interval_frames=10, min_gap_frames=4, capacity=3)
+    events = replay(tracker(store=config), square(frames=22)).events
+    assert len(events) == 22
+    assert [i for i, event in enumerate(events) if "activation" in event] == [10, 20]
+    views = [i for i, event in enumerate(events) if "view" in event]
+    assert views[0] == 1 and (np.diff(views) == 4).all()
+    assert SPEC.store != config  # the stub's own store would have other events
+
+
+def test_frames_are_taken_one_by_one():
     """The caller owns the loop: nothing is read ahead."""
-    frames, truth = video
-    taken = []
+    frames, taken = square().frames.pictures, []
 
-    def reading():
+    def reading() -> Iterator[Frame]:
         for number, frame in enumerate(frames):
             taken.append(number)
-            yield frame
+            yield ArrayFrame(frame)
 
-    for step in steps(StubEngine(), reading(), truth[0]):
-        assert taken[-1] == step.index
-        assert step.rgb is frames[step.index]
-        if step.index == 5:
+    for index, _ in enumerate(steps(tracker(), reading(), square().truth_xywh[0], regular_stamps_ns(40, 30))):
+        assert taken[-1] == index
+        if index == 5:
             break
     assert taken == list(range(6))
 
 
-def test_a_box_outside_of_the_first_frame_is_refused(video: tuple[list[np.ndarray], np.ndarray]):
-    frames, _ = video
+def test_progress_is_told_after_every_frame():
+    sequence, seen = square(frames=7), []
+    replay(tracker(), sequence, after_frame=lambda: seen.append(len(sequence.frames.read)))
+    assert seen == list(range(1, 8))
+
+
+def test_without_a_first_box_there_is_nothing_to_track():
+    sequence = square(frames=3)
+    sequence.truth_xywh[0] = np.nan
+    with pytest.raises(SequenceError, match="square has no true box in its first frame"):
+        replay(tracker(), sequence)
+
+
+def test_a_box_outside_of_the_first_frame_is_refused():
     with pytest.raises(TargetError, match="lies outside the frame of 320x240"):
-        replay(StubEngine(), frames, (900, 20, 30, 40))
+        replay(tracker(), square(), (900, 20, 30, 40))
 
 
-def test_frames_that_change_their_shape_end_the_run(video: tuple[list[np.ndarray], np.ndarray]):
-    frames, truth = video
-    with pytest.raises(TargetError, match="frame 2: the frame changed from 320x240 to 240x240"):
-        replay(StubEngine(), [*frames[:2], frames[2][:, :240].copy()], truth[0])
+def test_a_frame_that_cannot_be_read_ends_the_sequence():
+    sequence = square(frames=9)
+    sequence.frames.pictures[6] = None
+    tracked = replay(tracker(), sequence)
+    assert len(tracked) == len(tracked.truth_xywh) == len(tracked.visible) == len(tracked.events) == 6
+    assert tracked.broken == "frame 6: picture 6 is damaged"
 
 
-def test_no_frame_gives_no_track():
-    run = replay(StubEngine(), [], (0, 0, 10, 10))
-    assert run.tracks == []
-    assert run.boxes_xywh.shape == (0, 4)
+def test_frames_that_change_their_shape_end_the_sequence():
+    sequence = square(frames=9)
+    sequence.frames.pictures[2] = sequence.frames.pictures[2][:, :240].copy()
+    assert replay(tracker(), sequence).broken.startswith("frame 2: the frame changed from 320x240 to 240x240")
+
+
+def test_a_source_with_fewer_frames_than_it_says_is_broken():
+    sequence = square(frames=9)
+    short = Sequence("short", Pictures(sequence.frames.pictures[:4]), sequence.truth_xywh)
+    short.frames.__class__ = type("Announced", (Pictures,), {"__len__": lambda self: 9})
+    tracked = replay(tracker(), short)
+    assert (len(tracked), tracked.broken) == (4, "the frames end after 4 of 9")

@@ -10,11 +10,12 @@ import pytest
 
 from distill_tracker_ros.evaluation.sequences import (
     ImageFrames,
+    NoFrames,
+    Sequence,
     SequenceError,
     VideoFrames,
     open_sequence,
     open_sequences,
-    read_truth,
 )
 from distill_tracker_ros.video import VideoError, VideoWriter
 
@@ -81,35 +82,6 @@ def test_a_folder_without_images_is_refused(tmp_path: Path):
     (tmp_path / "notes.md").write_text("nothing to see")
     with pytest.raises(SequenceError, match="holds no image"):
         open_sequence(tmp_path)
-
-
-@pytest.mark.parametrize("separator", [",", "\t", " ", ", ", "  "])
-def test_truth_in_every_separation(tmp_path: Path, separator: str):
-    path = tmp_path / "groundtruth.txt"
-    lines = [["1", "2.5", "3", "4"], ["NaN"] * 4, ["nan"] * 4, ["-5", "6e0", "7", "8"]]
-    path.write_text("\n".join(separator.join(line) for line in lines) + "\n\n")
-    truth = read_truth(path)
-    np.testing.assert_array_equal(truth[[0, 3]], [[1, 2.5, 3, 4], [-5, 6, 7, 8]])
-    assert np.isnan(truth[1:3]).all()
-
-
-@pytest.mark.parametrize(
-    "line", ["1,2,3", "1,2,3,4,5", "1,2,three,4", "", "1,nan,3,4", "inf,1,2,3", "1;2;3;4", "1,2,3,4,"]
-)
-def test_a_bad_line_of_the_truth_is_named(tmp_path: Path, line: str):
-    path = tmp_path / "groundtruth.txt"
-    path.write_text(f"1,2,3,4\n{line}\n5,6,7,8\n")
-    with pytest.raises(SequenceError) as error:
-        read_truth(path)
-    assert str(error.value) == f"{path} line 2 is {line!r}: it must be x,y,w,h (or four nan)"
-
-
-@pytest.mark.parametrize("content", [b"", b"\n\n", b"\xff\xfe\x00\x01"])
-def test_truth_without_a_line_is_refused(tmp_path: Path, content: bytes):
-    path = tmp_path / "groundtruth.txt"
-    path.write_bytes(content)
-    with pytest.raises(SequenceError, match="is empty|cannot be read as text"):
-        read_truth(path)
 
 
 @pytest.mark.parametrize("lines", [2, 4])
@@ -194,9 +166,8 @@ def test_a_folder_of_sequences(tmp_path: Path):
     write_images(tmp_path / "not_annotated", ["1.png"])
     assert [s.name for s in open_sequences(tmp_path)] == ["boat", "car"]
     assert [s.name for s in open_sequences(tmp_path / "car")] == ["car"]
-    with pytest.raises(SequenceError, match="holds no sequence"):
-        open_sequences(tmp_path / "not_annotated")
-    with pytest.raises(SequenceError, match="is not a folder"):
+    assert [s.truth_xywh for s in open_sequences(tmp_path / "not_annotated")] == [None]
+    with pytest.raises(SequenceError, match=r"1\.png is one image: give the folder"):
         open_sequences(tmp_path / "car" / "1.png")
 
 
@@ -220,3 +191,89 @@ def test_images_can_be_given_as_paths(tmp_path: Path):
     write_images(tmp_path, ["b.png", "a.png"])
     frames = ImageFrames([tmp_path / "b.png", tmp_path / "a.png"])
     assert [level(f) for f in frames] == [0, 10]
+
+
+def test_the_truth_of_a_video_lies_beside_it(tmp_path: Path):
+    path = write_video(tmp_path / "flight.mp4", frames=3)
+    assert open_sequence(path).truth_xywh is None
+    path.with_suffix(".txt").write_text("1,2,3,4\n" * 3)
+    assert open_sequence(path).truth_xywh.shape == (3, 4)
+    (tmp_path / "other.txt").write_text("5,6,7,8\n" * 3)
+    assert open_sequence(path, tmp_path / "other.txt").truth_xywh[0].tolist() == [5, 6, 7, 8]
+
+
+def test_what_a_mac_adds_to_archives_is_no_image(tmp_path: Path):
+    write_images(tmp_path, ["1.png", "2.png"])
+    (tmp_path / "._1.png").write_bytes(b"Mac OS X")
+    assert [path.name for path in open_sequence(tmp_path).frames.paths] == ["1.png", "2.png"]
+
+
+def test_frames_know_the_size_of_the_first(tmp_path: Path):
+    frames = open_sequence(write_images(tmp_path / "images", ["1.png", "2.png"])).frames
+    assert frames.size == frames[1:].size == (64, 48)
+    assert VideoFrames(write_video(tmp_path / "v.mp4")).size == (64, 48)
+    assert NoFrames(3, "").size is None
+    (tmp_path / "images" / "1.png").write_bytes(b"no image")
+    assert ImageFrames([tmp_path / "images" / "1.png"]).size is None
+
+
+def test_a_true_box_outside_the_image_is_told(tmp_path: Path, recwarn: pytest.WarningsRecorder):
+    write_images(tmp_path / "car", [f"{n}.png" for n in range(4)])
+    truth = tmp_path / "car" / "groundtruth.txt"
+    truth.write_text("60,40,9,9\nnan,nan,nan,nan\n-4,-4,5,5\n0,0,0,0\n")
+    open_sequence(tmp_path / "car")
+    assert not recwarn.list
+    truth.write_text("60,40,9,9\n64,0,5,5\n-5,3,5,5\n1,1,2,2\n")
+    with pytest.warns(UserWarning) as told:
+        open_sequence(tmp_path / "car")
+    assert [str(w.message) for w in told] == [
+        "car: the true box of frame 1 (and of 1 more) lies outside the image of 64x48 pixels"
+    ]
+
+
+def test_anchors_are_frames_of_the_whole(tmp_path: Path):
+    write_images(tmp_path, ["1.png", "2.png", "3.png"])
+    sequence = Sequence("boat", open_sequence(tmp_path).frames, anchors=(0, -2))
+    assert sequence.part(slice(1, None)).anchors == ()
+
+
+class TestSequences:
+    @pytest.fixture
+    def folder(self, tmp_path: Path) -> Path:
+        for name in ("boat", "car1", "car2"):
+            write_images(tmp_path / name, ["1.png"])
+            (tmp_path / name / "groundtruth.txt").write_text("1,2,3,4\n")
+        return tmp_path
+
+    def test_they_are_there_by_index_and_by_name(self, folder: Path):
+        sequences = open_sequences(folder)
+        assert (sequences.format, sequences.path, len(sequences)) == ("folder", folder, 3)
+        assert sequences.name == folder.name
+        assert sequences.names == ("boat", "car1", "car2")
+        assert sequences[1].name == sequences.named("car1").name == "car1"
+        assert sequences[-1].name == "car2"
+        assert sequences[1:].names == ("car1", "car2")
+        assert [s.name for s in sequences[::2]] == ["boat", "car2"]
+        with pytest.raises(IndexError):
+            sequences[3]
+        with pytest.raises(SequenceError, match="has no sequence 'car3'; names like it: car2, car1"):
+            sequences.named("car3")
+
+    def test_each_is_opened_when_it_is_asked_for(self, folder: Path):
+        (folder / "car1" / "groundtruth.txt").write_text("broken")
+        (folder / "car2" / "1.png").write_bytes(b"no image")
+        sequences = open_sequences(folder)
+        assert sequences[0].name == "boat"
+        with pytest.raises(SequenceError, match="line 1 is 'broken'"):
+            sequences[1]
+        assert len(sequences[2].frames) == 1
+
+    def test_a_link_keeps_its_name(self, folder: Path):
+        (folder / "linked").symlink_to(folder / "boat")
+        sequences = open_sequences(folder)
+        assert [s.name for s in sequences] == list(sequences.names) == ["boat", "car1", "car2", "linked"]
+
+    def test_the_folder_one_stands_in_has_a_name(self, folder: Path, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.chdir(folder / "boat")
+        assert open_sequences(Path(".")).names == ("boat",)
+        assert open_sequence(Path(".")).name == "boat"

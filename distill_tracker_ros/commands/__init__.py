@@ -1,0 +1,1 @@
+"""The subcommands of distill-tracker, one a module: `add` describes its command line, `run` does it."""
