@@ -20,7 +20,7 @@ from distill_tracker_ros.core.frame import Pixels
 from distill_tracker_ros.evaluation.jobs import TrackerChoice, make_plan
 from distill_tracker_ros.evaluation.jobs import run as run_jobs
 from distill_tracker_ros.evaluation.replay import replay
-from distill_tracker_ros.evaluation.report import text_table
+from distill_tracker_ros.evaluation.report.tables import text_table
 from distill_tracker_ros.evaluation.runs import RunFolder
 from distill_tracker_ros.evaluation.sequences import Frames, Sequence
 from distill_tracker_ros.evaluation.source import Source
@@ -50,7 +50,7 @@ class Drifting(Frames):
         """Left and top of the window in the picture."""
         reach = 0.3 * min(self._size)
         x, y = self._size[0] / 2, self._size[1] / 2
-        return round(x + reach * np.sin(index / 40)), round(y + reach * (np.cos(index / 55) - 1))
+        return round(x + reach * np.sin(index / 40)), round(y + reach * np.sin(index / 55))
 
     def _read(self, index: int) -> Pixels:
         if index >= self._count:

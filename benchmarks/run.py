@@ -13,7 +13,7 @@ from typing import Any
 
 from distill_tracker_ros import command_line
 from distill_tracker_ros.command_line import CommandError, Parser, write_json
-from distill_tracker_ros.evaluation.report import text_table
+from distill_tracker_ros.evaluation.report.tables import text_table
 
 _EXAMPLES = """
     python3 benchmarks/run.py

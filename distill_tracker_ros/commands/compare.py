@@ -8,8 +8,8 @@ from typing import Any
 
 from .. import command_line
 from ..command_line import CommandError
-from ..evaluation import report
 from ..evaluation.metrics import POLICIES
+from ..evaluation.report import tables
 from ..evaluation.runs import RunFolder
 from ..evaluation.summary import comparison
 
@@ -36,7 +36,7 @@ def run(arguments: argparse.Namespace) -> int:
         found = comparison(ours, baseline, arguments.policy)
     except ValueError as error:
         raise CommandError(str(error)) from error
-    print(report.text_table(*report.differences(found)))
+    print(tables.text_table(*tables.differences(found)))
     verdict = found["scores"]["success_auc"]["verdict"]
     print(f"{ours.label} against {baseline.label}, {found['sequences']} sequences, success AUC: {verdict}")
     if found["left_out"]:

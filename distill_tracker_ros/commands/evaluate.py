@@ -11,7 +11,6 @@ from typing import Any, get_args
 
 from .. import command_line
 from ..command_line import DEFAULT_MODEL, CommandError
-from ..evaluation import html_report, report
 from ..evaluation.bag_writing import write_detections
 from ..evaluation.baselines import BASELINES
 from ..evaluation.benchmarks import FORMATS
@@ -20,6 +19,7 @@ from ..evaluation.jobs import run as run_jobs
 from ..evaluation.metrics import POLICIES, Policy
 from ..evaluation.protocols import PROTOCOLS
 from ..evaluation.replay import foreign
+from ..evaluation.report import html, tables
 from ..evaluation.result_files import ResultFormat, read_results, write_results
 from ..evaluation.runs import Run, RunFolder
 from ..evaluation.source import Source
@@ -232,10 +232,10 @@ def _write_files(arguments: argparse.Namespace, plan: Plan, runs: Sequence[Run])
     summaries = {run.label: _content(run, arguments.policy) for run in runs}
     content = next(iter(summaries.values()))
     if len(runs) == 1:
-        print(report.text_table(*report.per_sequence(content)))
+        print(tables.text_table(*tables.per_sequence(content)))
     else:
         content = {**content, "runs": summaries}
-    print(report.text_table(*report.per_tracker(summaries)))
+    print(tables.text_table(*tables.per_tracker(summaries)))
     _draw(arguments, plan, runs)
     for path in (arguments.out / "evaluation.json", arguments.json):
         if path:
@@ -253,11 +253,9 @@ def _draw(arguments: argparse.Namespace, plan: Plan, runs: Sequence[Run]) -> Non
     out, policy, baseline, part = arguments.out, arguments.policy, arguments.baseline, plan.open()
     title = plan.source.path.resolve().name
     out.mkdir(parents=True, exist_ok=True)
-    html_report.write_report(
-        out / "report.html", runs, lambda name: part(name).frames, title, policy, baseline
-    )
-    html_report.write_csv(out / "results.csv", runs, policy)
-    html_report.write_figures(out, runs, policy, baseline)
+    html.write_report(out / "report.html", runs, lambda name: part(name).frames, title, policy, baseline)
+    html.write_csv(out / "results.csv", runs, policy)
+    html.write_figures(out, runs, policy, baseline)
 
 
 def _write_results(format: str, path: Path, runs: Sequence[Run]) -> None:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ..evaluation.benchmarks import FORMATS
-from ..evaluation.html_report import write_report
 from ..evaluation.jobs import make_plan
 from ..evaluation.metrics import POLICIES
 from ..evaluation.protocols import PROTOCOLS
+from ..evaluation.report.html import write_report
 from ..evaluation.runs import RunFolder
 from ..evaluation.sequences import Frames
 from ..evaluation.source import Source

@@ -31,7 +31,7 @@ def add(commands: Any) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Write the images of a sequence with their stamps, and its true boxes as Detection2DArray, into a bag."""
+    """Write the images of a sequence with their stamps into a bag, and its true boxes as Detection2DArray."""
     source = source_of(arguments)
     sequences = source.open()
     if len(sequences) != 1:

@@ -15,9 +15,9 @@ from .. import command_line
 from ..command_line import CommandError
 from ..core.tracker import TrackState
 from ..drawing import draw_box, draw_track
-from ..evaluation import plots, report
 from ..evaluation.metrics import overlap
 from ..evaluation.replay import DEFAULT_RATE_HZ, SessionTracker, replay
+from ..evaluation.report import plots, tables
 from ..evaluation.runs import Run, TrackedSequence, write_tracks
 from ..evaluation.sequences import Sequence, open_sequence
 from ..evaluation.summary import summary
@@ -82,7 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
     counts = ", ".join(f"{count} {name}" for name, count in sorted(states.items()))
     print(f"{sequence.name}: {len(tracked)} frames ({counts})")
     if scores:
-        print(report.text_table(*report.per_sequence(scores)))
+        print(tables.text_table(*tables.per_sequence(scores)))
     print(f"written to {output}: tracks.csv, tracked.mp4, plot.png")
     if arguments.json:
         content = {

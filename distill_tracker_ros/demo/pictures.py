@@ -14,7 +14,7 @@ from ..core.frame import Pixels
 from ..core.tracker import TrackState
 from ..drawing import draw_box, draw_lines, draw_track
 from ..evaluation.metrics import overlap
-from ..evaluation.plots import track_plot
+from ..evaluation.report.plots import track_plot
 from ..video import VideoWriter
 from .recording import Recording, Report
 

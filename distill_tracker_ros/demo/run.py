@@ -13,7 +13,7 @@ from typing import Any
 
 from .. import command_line
 from ..command_line import Parser, write_json
-from ..evaluation.report import text_table
+from ..evaluation.report.tables import text_table
 from ..evaluation.sequences import SequenceError
 from ..runtime.manifest import BundleError
 from ..video import VideoError

@@ -16,9 +16,9 @@ from ..core.frame import Frame
 from ..core.session import Session, Target, TargetError
 from ..core.tracker import Track, TrackState
 from ..messages import ImageError, open_image
+from ..runtime.timed_engine import TimedEngine
 from .history import History
 from .options import Options
-from ..runtime.timed_engine import TimedEngine
 from .worker import Busy, Worker
 
 R = TypeVar("R")

@@ -200,7 +200,8 @@ def test_runs_without_ros(data: Path, model: str, tmp_path: Path):
 import sys
 from distill_tracker_ros.cli import main
 options = ["--model", {model!r}, "--output", {str(tmp_path)!r}]
-code = main(["track", {str(data / "square")!r}, *options]) or main(["evaluate", {str(data / "square")!r}, *options])
+square = {str(data / "square")!r}
+code = main(["track", square, *options]) or main(["evaluate", square, *options])
 loaded = sorted(name for name in sys.modules if name.split(".")[0] in ("rclpy", "torch", "sensor_msgs"))
 sys.exit(f"loaded: {{loaded}}" if loaded else code)
 """

@@ -16,6 +16,7 @@ from tiny_bundle import write_tiny_bundle
 
 from distill_tracker_ros.cli import main
 from distill_tracker_ros.commands.evaluate import INCOMPLETE
+from distill_tracker_ros.evaluation.bags import open_bag
 from distill_tracker_ros.evaluation.runs import RunFolder
 
 FRAMES = 24
@@ -211,3 +212,47 @@ def test_protocols(data: Path, model: str, tmp_path: Path, protocol: str, parts:
     assert found["sequences"] == 1
     assert found["protocol"] == protocol
     assert (found["vot"] is not None) == (protocol == "vot")
+
+
+def boxes_of(run: Path, name: str) -> list[tuple[str, ...]]:
+    """Everything of the tracks but the stamps, as text."""
+    with (run / "tracks" / f"{name}.csv").open() as file:
+        return [tuple(v for k, v in row.items() if k != "stamp_ns") for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("suffix", [".mcap", ".db3", ""])
+def test_a_bag_gives_the_boxes_of_its_frames(data: Path, model: str, tmp_path: Path, suffix: str):
+    bag = tmp_path / f"square{suffix}"
+    assert main(["to-bag", str(data / "square"), str(bag)]) == 0
+    assert evaluate(data / "square", tmp_path / "frames", "--model", model) == 0
+    for run in ("once", "twice"):
+        assert main(["evaluate", "--bag", str(bag), "--model", model, "--out", str(tmp_path / run)]) == 0
+    expected = boxes_of(tmp_path / "frames" / "tiny", "square")
+    assert len(expected) == FRAMES
+    assert boxes_of(tmp_path / "once" / "tiny", "square") == expected
+    assert track_bytes(tmp_path / "once" / "tiny") == track_bytes(tmp_path / "twice" / "tiny")
+
+
+def test_detections_go_into_a_bag(data: Path, model: str, tmp_path: Path):
+    bag, out = tmp_path / "square.mcap", tmp_path / "tracked.mcap"
+    assert main(["to-bag", str(data / "square"), str(bag), "--encoding", "jpeg"]) == 0
+    command = ["evaluate", "--bag", str(bag), "--model", model, "--out", str(tmp_path / "run")]
+    assert main([*command, "--write-bag", str(out), "--bag-images", "--bag-overlay"]) == 0
+    again = open_bag(out, "/image/compressed", "/tracker/detections")
+    (tracked,) = RunFolder(tmp_path / "run" / "tiny").read().sequences
+    assert again.stamps_ns.tolist() == tracked.stamps_ns.tolist()
+    assert again.truth_xywh == pytest.approx(tracked.boxes_xywh, abs=1e-3)
+    assert open_bag(out, "/tracker/overlay/compressed").frames[5].shape == again.frames[5].shape
+
+
+def test_a_truncated_bag_is_scored_up_to_its_break(
+    data: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    bag = tmp_path / "square.mcap"
+    assert main(["to-bag", str(data / "square"), str(bag)]) == 0
+    bag.write_bytes(bag.read_bytes()[: bag.stat().st_size * 2 // 3])
+    assert evaluate(bag, tmp_path / "out", "--model", model) == INCOMPLETE
+    assert "incomplete: square (tiny):" in capsys.readouterr().out
+    (tracked,) = RunFolder(tmp_path / "out" / "tiny").read().sequences
+    assert 5 < len(tracked) < FRAMES
+    assert tracked.broken

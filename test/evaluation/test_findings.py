@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from tracked import shifted, tracked, walk
 
-from distill_tracker_ros.evaluation import findings
-from distill_tracker_ros.evaluation.findings import Loss
-from distill_tracker_ros.evaluation.results import Results, sequence_rows
+from distill_tracker_ros.evaluation.report import findings
+from distill_tracker_ros.evaluation.report.findings import Loss
+from distill_tracker_ros.evaluation.report.results import Results, sequence_rows
 from distill_tracker_ros.evaluation.runs import Run
 
 AWAY = (500.0, 500.0, 0.0, 0.0)
@@ -80,7 +80,7 @@ def test_the_last_run_is_the_baseline():
 
 def test_rows_begin_with_the_greatest_loss():
     rows = sequence_rows(results())
-    assert [(row.number, row.name, row.worst) for row in rows] == [
+    assert [(row.number, row.name, row.subject) for row in rows] == [
         (1, "lost", "ours"),
         (2, "good", "ours"),
         (3, "extra", "theirs"),
@@ -97,6 +97,7 @@ def test_another_baseline_turns_the_signs():
     rows = sequence_rows(results("ours"))
     assert [row.name for row in rows[:2]] == ["good", "lost"]
     assert rows[0].difference == pytest.approx(-sequence_rows(results())[1].difference)
+
 
 
 def test_rows_of_one_run_begin_with_the_lowest_score():

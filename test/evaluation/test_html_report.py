@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from collections import Counter
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -14,7 +15,8 @@ from synthetic import moving_square
 from tracked import shifted, tracked, walk
 
 from distill_tracker_ros.core.tracker import TrackState
-from distill_tracker_ros.evaluation.html_report import write_csv, write_figures, write_report
+from distill_tracker_ros.evaluation.report.html import write_csv, write_figures, write_report
+from distill_tracker_ros.evaluation.report.results import Results, sequence_rows
 from distill_tracker_ros.evaluation.runs import Run, TrackedSequence
 from distill_tracker_ros.evaluation.sequences import Frames, NoFrames
 from distill_tracker_ros.evaluation.summary import comparison, summary
@@ -194,12 +196,38 @@ def test_the_worst_sequence_comes_first(page: Page):
     assert len(timelines) == 8
 
 
+def test_the_first_run_is_what_the_report_is_about(tmp_path: Path):
+    """Not the one that does worst: a peer of old would hide what the tracker of interest does."""
+    truth = square()
+    ours, weak, baseline = (
+        Run(label, [replace(truth, boxes_xywh=truth.truth_xywh + [shift, 0, 0, 0])])
+        for label, shift in (("ours", 3.0), ("weak", 60.0), ("strong", 0.0))
+    )
+    (row,) = sequence_rows(Results([ours, weak, baseline]))
+    assert row.subject == "ours"
+    assert row.difference == pytest.approx(row.aucs["ours"] - row.aucs["strong"])
+
+
 def test_a_loss_is_shown(page: Page):
     assert "lost at 12" in page.text
     assert "Lost in frame 12 of 30, not found again." in page.text
     assert page.tags["img"] == 6
     assert "frame 12 IoU 0.00" in page.text
     assert "frame 18 IoU 0.00 · LOST" in page.text
+
+
+def test_times_are_told_and_the_best_is_marked(tmp_path: Path):
+    step_ms = np.linspace(10, 40, 30)
+    slow = Run("slow", [square(step_ms=step_ms)])
+    fast = Run("fast", [square(step_ms=step_ms / 10)])
+    page_of(tmp_path, [slow, fast])
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    cells = re.findall(r'<td class="(best)?" data-value="[^"]+">([\d.]+)</td>', text)
+    for found, mark in ((summary(fast), "best"), (summary(slow), "")):
+        for key in ("latency_ms_median", "latency_ms_p95", "fps"):
+            assert (mark, f"{found[key]:.1f}") in cells
+        for key in ("before_ms_median", "engine_ms_median", "after_ms_median", "latency_ms_p95"):
+            assert ("", f"{found[key]:.2f}") in cells
 
 
 def test_the_number_of_strips_is_bounded(tmp_path: Path):

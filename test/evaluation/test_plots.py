@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from tracked import shifted, tracked, walk
 
 from distill_tracker_ros.core.tracker import TrackState
-from distill_tracker_ros.evaluation import plots
+from distill_tracker_ros.evaluation.report import plots
 from distill_tracker_ros.evaluation.runs import Run, Times
 from distill_tracker_ros.evaluation.summary import summary
 

@@ -10,7 +10,7 @@ from tracked import tracked
 
 from distill_tracker_ros.core.tracker import TrackState
 from distill_tracker_ros.drawing import STATE_COLOURS
-from distill_tracker_ros.evaluation import thumbnails
+from distill_tracker_ros.evaluation.report import thumbnails
 from distill_tracker_ros.evaluation.sequences import Frames, NoFrames, SequenceError
 
 FRAMES = 30
@@ -82,6 +82,14 @@ def test_an_arrow_points_to_a_box_outside():
     green = STATE_COLOURS[TrackState.TRACKING]
     assert share(picture[:, MIDDLE:], green) > 0.003
     assert share(picture[:, :MIDDLE], green) == 0
+
+
+def test_boxes_without_size():
+    empty = TRUTH.copy()
+    empty[1:, :2] += empty[1:, 2:] / 2  # the centre of the true box
+    empty[1:, 2:] = 0
+    strip = thumbnails.strip(tracked("square", TRUTH, empty), Kept(), 15)
+    assert [p.frame for p in strip] == [0, 3, 9, 15, 21]
 
 
 def test_frames_that_cannot_be_read():

@@ -7,11 +7,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
+from ..metrics import Policy
+from ..protocols import by_parent
+from ..runs import Run
+from ..summary import comparison, summary
 from . import findings
-from .metrics import Policy
-from .protocols import by_parent
-from .runs import Run
-from .summary import comparison, summary
 
 
 class Results:
@@ -70,15 +70,15 @@ class SequenceRow:
     frames: int
     aucs: dict[str, float | None]  # None where a run does not have it
     lost: dict[str, int | None]  # the first frame of a loss
-    difference: float | None  # the worst one to the baseline
-    worst: str  # the run with that difference, else with the lowest score
+    subject: str  # the run that the report is about: the first one beside the baseline that has it
+    difference: float | None  # of that one to the baseline
 
 
 def sequence_rows(results: Results) -> list[SequenceRow]:
-    """The greatest loss against the baseline first; the lowest score first where there is none to compare."""
+    """What the first run loses most against the baseline comes first; without one, its lowest scores."""
     names = {name: None for found in results.summaries.values() for name in found["per_sequence"]}
     rows = [_sequence_row(results, name) for name in names]
-    rows.sort(key=lambda row: (row.difference is None, row.difference or 0, row.aucs[row.worst], row.name))
+    rows.sort(key=lambda row: (row.difference is None, row.difference or 0, row.aucs[row.subject], row.name))
     return [replace(row, number=number) for number, row in enumerate(rows, start=1)]
 
 
@@ -86,17 +86,16 @@ def _sequence_row(results: Results, name: str) -> SequenceRow:
     found = {label: s["per_sequence"].get(name) for label, s in results.summaries.items()}
     aucs = {label: each["success_auc"] if each else None for label, each in found.items()}
     losses = {label: findings.first_loss(results.tracked[label][name]) for label in found if found[label]}
-    differences = {label: d[name] for label, d in results.differences.items() if name in d}
-    ranked = differences or {label: auc for label, auc in aucs.items() if auc is not None}
-    worst = min(ranked, key=lambda label: ranked[label])
+    have_it = [label for label in results.labels if found[label]]
+    subject = next((label for label in have_it if label != results.baseline), have_it[0])
     return SequenceRow(
         number=0,
         name=name,
         frames=max(each["frames"] for each in found.values() if each),
         aucs=aucs,
         lost={label: loss.frame if (loss := losses.get(label)) else None for label in found},
-        difference=differences.get(worst),
-        worst=worst,
+        subject=subject,
+        difference=results.differences.get(subject, {}).get(name),
     )
 
 

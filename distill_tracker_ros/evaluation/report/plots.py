@@ -21,16 +21,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
 from numpy.typing import ArrayLike, NDArray
 
-from ..core.tracker import TrackState
-from ..drawing import STATE_COLOURS
-from .findings import overlaps, stretches
-from .metrics import (
+from ...core.tracker import TrackState
+from ...drawing import STATE_COLOURS
+from ..metrics import (
     NORMALISED_THRESHOLDS,
     PRECISION_THRESHOLDS_PX,
     SUCCESS_THRESHOLDS,
     Curve,
 )
-from .runs import Times, TrackedSequence
+from ..runs import Times, TrackedSequence
+from .findings import overlaps, stretches
 
 # On a page each of these is a CSS variable, so that a figure follows the light or the dark theme.
 INK, MUTED, GRID = "#1d2733", "#66727f", "#e2e7ec"
@@ -278,7 +278,7 @@ def track_plot(
 def save_png(figure: Figure, path: Path) -> None:
     """In the colours of the light theme."""
     FigureCanvasAgg(figure)
-    figure.savefig(path, dpi=200, metadata={"Software": None})
+    figure.savefig(path, dpi=200, bbox_inches="tight", pad_inches=0.12, metadata={"Software": None})
 
 
 def svg(figure: Figure, name: str) -> str:
@@ -291,7 +291,7 @@ def svg(figure: Figure, name: str) -> str:
     FigureCanvasSVG(figure)
     file = StringIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": name}):
-        figure.savefig(file, format="svg", transparent=True, metadata=dict.fromkeys(_METADATA))
+        figure.savefig(file, format="svg", transparent=True)
     text = file.getvalue()
     # The content alone: the head, the style and the names of groups would speak for the whole page.
     text = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>|<defs>\s*<style.*?</defs>", "", text, flags=re.S)
@@ -304,12 +304,12 @@ def svg(figure: Figure, name: str) -> str:
     return re.sub(r"\s*\n\s*", "\n", opening + text[text.index(">") + 1 :]).strip()
 
 
-_METADATA = ("Creator", "Date", "Format", "Type")
-_NUMBER = re.compile(r"-?\d+\.\d{3,}")
+_NUMBER = re.compile(r"-?\d+\.\d{2,}")
 
 
 def _rounded(number: re.Match[str]) -> str:
-    return f"{float(number.group()):.2f}".rstrip("0").rstrip(".")
+    value = float(number.group())
+    return f"{round(value, 1 if abs(value) >= 1 else 3):g}"  # coordinates are rough, shades are not
 
 
 def _parts(times: Times) -> dict[str, NDArray[np.float64]]:

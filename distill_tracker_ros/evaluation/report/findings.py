@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from . import metrics, vot
-from .runs import Floats, Run, Times, TrackedSequence
+from .. import metrics, vot
+from ..runs import Floats, Run, Times, TrackedSequence
 
 FOUND_OVERLAP = 0.5  # IoU above which a lost target counts as found
 

@@ -20,15 +20,16 @@ import jinja2
 import numpy as np
 from markupsafe import Markup
 from matplotlib.figure import Figure
+from tqdm import tqdm
 
-from ..core.tracker import TrackState
+from ...core.tracker import TrackState
+from ..metrics import Policy
+from ..protocols import Protocol
+from ..runs import Run, TrackedSequence
+from ..sequences import Frames, SequenceError
+from ..summary import summary
 from . import findings, plots, thumbnails
-from .metrics import Policy
-from .protocols import Protocol
 from .results import Results, SequenceRow, sequence_rows
-from .runs import Run, TrackedSequence
-from .sequences import Frames, SequenceError
-from .summary import summary
 
 Images = Callable[[str], Frames | None]
 Summaries = Mapping[str, Mapping[str, Any]]  # label of a run -> what `summary.summary` gives
@@ -140,7 +141,8 @@ def write_report(
         "states": [(state.name, plots.hex_colour(state)) for state in TrackState],
         "labels": results.labels,
         "baseline": results.baseline,
-        "css_colours": {label: f"var(--{plots.THEME[c]})" for label, c in _colours(results).items()},
+        "subject": rows[0].subject,
+        "css_colours": _css(_colours(results)),
         "facts": _facts(results),
         "protocol": _PROTOCOLS[results.summaries[results.labels[0]]["protocol"]],
         "policy": policy,
@@ -158,7 +160,7 @@ def write_report(
         "picture_px": thumbnails.SIZE_PX,
         "calibration": _calibration(results),
         "latency": _latency(results),
-        "part_colours": plots.PART_COLOURS,
+        "part_colours": _css(plots.PART_COLOURS),
         "timelines": _timelines(results, rows),
     }
     path.write_text(_template().render(page), encoding="utf-8")
@@ -218,6 +220,11 @@ def _svg(figure: Figure, name: str) -> Markup:
 
 def _colours(results: Results) -> dict[str, str]:
     return plots.run_colours(results.labels, results.baseline)
+
+
+def _css(colours: Mapping[str, str]) -> dict[str, str]:
+    """Colours as they are on a page, which has a theme."""
+    return {name: f"var(--{plots.THEME[colour]})" for name, colour in colours.items()}
 
 
 # Numbers as text.
@@ -373,10 +380,10 @@ def _strips(
     results: Results, rows: Sequence[SequenceRow], images: Images, count: int
 ) -> list[dict[str, Any]]:
     """Pictures of the worst sequences and of those that were lost, in the order of the table."""
-    chosen = [row for row in rows if row.number <= _WORST or row.lost[row.worst] is not None]
+    chosen = [row for row in rows if row.number <= _WORST or row.lost[row.subject] is not None]
     strips = []
     for row in chosen[:count]:
-        tracked = results.tracked[row.worst][row.name]
+        tracked = results.tracked[row.subject][row.name]
         if pictures := _pictures(tracked, images(tracked.name)):
             strips.append({"row": row, "text": _loss_text(tracked), "pictures": pictures})
     return strips
@@ -462,7 +469,7 @@ def _latency(results: Results) -> dict[str, Any] | None:
 
 def _timelines(results: Results, rows: Sequence[SequenceRow]) -> Iterator[tuple[SequenceRow, bool, Markup]]:
     """A row of the table, whether it is unfolded, and its figure."""
-    for row in rows:
+    for row in tqdm(rows, desc="report", unit="sequence", disable=None):
         tracks = {label: t[row.name] for label, t in results.tracked.items() if row.name in t}
         figure = plots.timeline_figure(tracks, _colours(results))
         yield row, row.number <= _WORST, _svg(figure, f"{row.name} over time")

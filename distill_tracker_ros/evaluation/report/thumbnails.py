@@ -8,13 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..core.boxes import Boxes, cxcywh_to_xywh, intersection
-from ..core.crop import Region, box_to_region, cut, region_around
-from ..core.frame import Frame
-from ..core.tracker import TrackState
-from ..drawing import STATE_COLOURS, Colour, draw_box
-from .runs import TrackedSequence
-from .sequences import Frames
+from ...core.boxes import Boxes, cxcywh_to_xywh, intersection
+from ...core.crop import Region, box_to_region, cut, region_around
+from ...core.frame import Frame
+from ...core.tracker import TrackState
+from ...drawing import STATE_COLOURS, Colour, draw_box
+from ..runs import TrackedSequence
+from ..sequences import Frames
 
 SIZE_PX = 240  # of a side of a picture
 _FACTOR = 5.0  # of a picture's side over the target's
@@ -33,6 +33,7 @@ def strip(tracked: TrackedSequence, frames: Frames, middle: int) -> list[Thumbna
     """The first frame, and five around `middle`, where there are so many.
 
     Args:
+        tracked: begins with a frame in which the target can be seen.
         frames: those of the sequence, one for each of its rows.
         middle: the row that matters.
 
@@ -48,9 +49,8 @@ def strip(tracked: TrackedSequence, frames: Frames, middle: int) -> list[Thumbna
 
 def _picture(tracked: TrackedSequence, frame: Frame, row: int) -> bytes:
     """JPEG of the frame around the target, or around where it was last seen."""
-    seen = np.flatnonzero(tracked.visible[: row + 1])
-    around = tracked.truth_xywh[seen[-1]] if len(seen) else tracked.boxes_xywh[row]
-    region = _region(frame, around)
+    last_seen = np.flatnonzero(tracked.visible[: row + 1])[-1]
+    region = _region(frame, tracked.truth_xywh[last_seen])
     picture = np.ascontiguousarray(cut(frame, region, SIZE_PX)[..., ::-1])
     colour = STATE_COLOURS[TrackState(tracked.states[row])]
     ours = _in_picture(tracked.boxes_xywh[row], region)
@@ -79,7 +79,8 @@ def _in_picture(box_xywh: Boxes, region: Region) -> Boxes:
 def _point_to(picture: NDArray[np.uint8], box_xywh: Boxes, colour: Colour) -> None:
     """An arrow at the border, towards a box outside of the picture."""
     away = box_xywh[:2] + box_xywh[2:] / 2 - SIZE_PX / 2
-    tail, tip = (SIZE_PX * (0.5 + share * away / np.hypot(*away)) for share in (0.32, 0.46))
+    unit = away / max(float(np.hypot(*away)), 1.0)
+    tail, tip = (SIZE_PX * (0.5 + share * unit) for share in (0.32, 0.46))
     cv2.arrowedLine(picture, _pixel(tail), _pixel(tip), colour, 3, cv2.LINE_AA, tipLength=0.4)
 
 

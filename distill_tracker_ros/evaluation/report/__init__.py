@@ -1,0 +1,1 @@
+"""Runs made visible: tables for a terminal, figures, and one HTML page."""
