@@ -14,8 +14,8 @@ import numpy as np
 
 from distill_tracker_ros import command_line
 from distill_tracker_ros.command_line import CommandError, Parser, write_json
-from distill_tracker_ros.demo.processes import NodeProcess, own_graph
 from distill_tracker_ros.evaluation.report.tables import text_table
+from distill_tracker_ros.processes import NodeProcess, own_graph
 from distill_tracker_ros.runtime.load import find_model
 from distill_tracker_ros.runtime.manifest import BundleError
 

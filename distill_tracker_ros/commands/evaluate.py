@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from .. import command_line
 from ..command_line import DEFAULT_MODEL, CommandError
-from ..evaluation.bag_writing import write_detections
+from ..evaluation.bags.writing import write_detections
 from ..evaluation.baselines import BASELINES
 from ..evaluation.benchmarks import FORMATS
 from ..evaluation.jobs import Plan, TrackerChoice, make_plan

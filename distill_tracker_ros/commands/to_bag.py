@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..command_line import CommandError
-from ..evaluation.bag_writing import IMAGE_TOPIC, TRUTH_TOPIC, Encoding, write_sequence
+from ..evaluation.bags.writing import IMAGE_TOPIC, TRUTH_TOPIC, Encoding, write_sequence
 from .evaluate import add_source_arguments, source_of
 
 EXAMPLES = """

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ..command_line import CommandError
 from ..messages import fill_box
-from .processes import NodeProcess
+from ..processes import NodeProcess
 
 try:
     import rclpy

@@ -10,9 +10,9 @@ from tqdm import tqdm
 
 from ..core.tracker import TrackState
 from ..messages import box_from_msg, stamp_ns
+from ..processes import NodeProcess
 from .client import CameraInfo, Client, SetBool, TrackerStatus
 from .job import Job
-from .processes import NodeProcess
 from .recording import Recording, Report
 
 _SILENCE_S = 1.0  # without results, after which the tracker has finished

@@ -15,11 +15,11 @@ from .. import command_line
 from ..command_line import Parser, write_json
 from ..evaluation.report.tables import text_table
 from ..evaluation.sequences import SequenceError
+from ..processes import own_graph
 from ..runtime.manifest import BundleError
 from ..video import VideoError
 from .job import make_job
 from .pictures import draw_plot, draw_video
-from .processes import own_graph
 from .recording import summary, write_csv
 
 _EXAMPLES = """

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .bags import is_bag, open_bag
+from .bags.reading import is_bag, open_bag
 from .replay import DEFAULT_RATE_HZ, stamps_ns
 from .sequences import Sequence, SequenceError, open_sequence, open_sequences
 

@@ -24,9 +24,9 @@ from tqdm import tqdm
 from ..command_line import CommandError, write_json
 from ..core.config import option
 from ..core.tracker import TrackState
-from ..demo.processes import NodeProcess
-from ..evaluation.bag_types import IMAGE
-from ..evaluation.bag_writing import image_headers, recorded_images
+from ..dds import prepare_large_images
+from ..evaluation.bags.types import IMAGE
+from ..evaluation.bags.writing import image_headers, recorded_images
 from ..evaluation.live import Report, at_hand, tracked_live
 from ..evaluation.metrics import score
 from ..evaluation.replay import DEFAULT_RATE_HZ
@@ -34,8 +34,8 @@ from ..evaluation.runs import RunError, RunFolder
 from ..evaluation.sequences import Sequence, SequenceError
 from ..evaluation.source import Source
 from ..messages import box_from_msg, fill_box, stamp_ns
+from ..processes import NodeProcess
 from ..runtime.load import BACKENDS, find_model
-from .dds import prepare_large_images
 from .interfaces import Detection2DArray, SetTarget, TrackerStatus
 from .options import choice
 from .parameters import Parameters

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from tiny_bundle import write_tiny_bundle
 
-from distill_tracker_ros.demo.processes import own_graph
 from distill_tracker_ros.demo.run import main
+from distill_tracker_ros.processes import own_graph
 
 
 @pytest.fixture

@@ -15,8 +15,9 @@ from rosbags.rosbag2 import Reader, Writer
 from synthetic import moving_square
 
 from distill_tracker_ros.core.tracker import TrackState
-from distill_tracker_ros.evaluation.bag_types import COMPRESSED_IMAGE, DETECTIONS, IMAGE, ros2_types
-from distill_tracker_ros.evaluation.bag_writing import (
+from distill_tracker_ros.evaluation.bags.reading import BagFrames, open_bag
+from distill_tracker_ros.evaluation.bags.types import COMPRESSED_IMAGE, DETECTIONS, IMAGE, ros2_types
+from distill_tracker_ros.evaluation.bags.writing import (
     BagWriteError,
     Topic,
     encode_image,
@@ -25,7 +26,6 @@ from distill_tracker_ros.evaluation.bag_writing import (
     write_detections,
     write_sequence,
 )
-from distill_tracker_ros.evaluation.bags import BagFrames, open_bag
 from distill_tracker_ros.evaluation.runs import Times, TrackedSequence
 from distill_tracker_ros.evaluation.sequences import Frames, Sequence, SequenceError
 

@@ -20,8 +20,9 @@ from rosbags.typesys import get_types_from_msg
 from rosbags.typesys.store import Typestore
 from synthetic import moving_square
 
-from distill_tracker_ros.evaluation.bag_salvage import Salvage
-from distill_tracker_ros.evaluation.bag_types import (
+from distill_tracker_ros.evaluation.bags.reading import BagFrames, is_bag, open_bag
+from distill_tracker_ros.evaluation.bags.salvage import Salvage
+from distill_tracker_ros.evaluation.bags.types import (
     COMPRESSED_IMAGE,
     DETECTION,
     DETECTIONS,
@@ -29,7 +30,6 @@ from distill_tracker_ros.evaluation.bag_types import (
     ros1_types,
     ros2_types,
 )
-from distill_tracker_ros.evaluation.bags import BagFrames, is_bag, open_bag
 from distill_tracker_ros.evaluation.sequences import SequenceError
 
 FRAMES = 30

@@ -16,7 +16,7 @@ from tiny_bundle import write_tiny_bundle
 
 from distill_tracker_ros.cli import main
 from distill_tracker_ros.commands.evaluate import INCOMPLETE
-from distill_tracker_ros.evaluation.bags import open_bag
+from distill_tracker_ros.evaluation.bags.reading import open_bag
 from distill_tracker_ros.evaluation.runs import RunFolder
 
 FRAMES = 24

@@ -99,7 +99,6 @@ def test_another_baseline_turns_the_signs():
     assert rows[0].difference == pytest.approx(-sequence_rows(results())[1].difference)
 
 
-
 def test_rows_of_one_run_begin_with_the_lowest_score():
     run = Run("ours", [tracked("good"), away(slice(20, None), name="lost")])
     assert [row.name for row in sequence_rows(Results([run]))] == ["lost", "good"]

@@ -23,8 +23,10 @@ from synthetic import moving_square
 from waiting import wait_until
 
 from distill_tracker_msgs.msg import TrackerStatus
-from distill_tracker_ros.evaluation.bag_types import DETECTIONS, IMAGE
-from distill_tracker_ros.evaluation.bag_writing import (
+from distill_tracker_ros import dds
+from distill_tracker_ros.evaluation.bags.reading import BagFrames, open_bag
+from distill_tracker_ros.evaluation.bags.types import DETECTIONS, IMAGE
+from distill_tracker_ros.evaluation.bags.writing import (
     Topic,
     encode_detection,
     encode_image,
@@ -32,12 +34,10 @@ from distill_tracker_ros.evaluation.bag_writing import (
     write_bag,
     write_sequence,
 )
-from distill_tracker_ros.evaluation.bags import BagFrames, open_bag
 from distill_tracker_ros.evaluation.replay import SessionTracker, replay
 from distill_tracker_ros.evaluation.runs import RunFolder
 from distill_tracker_ros.evaluation.sequences import Frames, Sequence
 from distill_tracker_ros.messages import stamp_ns
-from distill_tracker_ros.nodes import dds
 from distill_tracker_ros.runtime.load import load_engine
 from distill_tracker_ros.runtime.onnx_engine import OnnxOptions
 

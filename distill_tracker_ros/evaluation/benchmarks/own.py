@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..annotations import read_truth
-from ..bags import is_bag, open_bag
+from ..bags.reading import is_bag, open_bag
 from ..sequences import TRUTH_FILE, NoFrames, Sequence, SequenceError, is_image, open_sequence
 from .layout import Layout, folders, texts
 

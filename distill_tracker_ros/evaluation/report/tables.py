@@ -36,7 +36,8 @@ def per_tracker(summaries: Mapping[str, Mapping[str, Any]]) -> Table:
             f"{label} ({found['sequences']})",
             str(found["frames"]),
             *(score(found[key]) for key in _SCORES),
-            " to ".join(score(value) for value in found["success_auc_interval"]),
+            # Of one sequence it has no width, and says nothing.
+            " to ".join(map(score, found["success_auc_interval"])) if found["sequences"] > 1 else "-",
             score(found["compat"]["success_auc"]),
             *(number(found[key]) for key in _TIMES),
         )

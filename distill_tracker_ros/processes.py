@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..command_line import CommandError
+from .command_line import CommandError
+from .dds import prepare_large_images
 
-PROFILE = Path("config") / "fastdds_large_images.xml"
 _LAST_LINES = 8  # of a node's output, shown when it dies
 _PATIENCE_S = 5.0  # for a node to end before it is made to
 
@@ -30,8 +30,7 @@ def own_graph(log_folder: Path) -> Iterator[None]:
     os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
     os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] = "LOCALHOST"
     os.environ["ROS_LOG_DIR"] = str(log_folder.resolve())
-    # The default shared memory of Fast DDS is smaller than an image of 1280x720.
-    os.environ.setdefault("FASTRTPS_DEFAULT_PROFILES_FILE", str(_profile()))
+    prepare_large_images()
     try:
         yield
     finally:
@@ -90,16 +89,6 @@ class NodeProcess:
             self._process.send_signal(number)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_PATIENCE_S)
-
-
-def _profile() -> Path:
-    """The middleware's profile in the checkout, else in the installed package."""
-    checkout = Path(__file__).resolve().parents[2] / PROFILE
-    if checkout.is_file():
-        return checkout
-    from ament_index_python.packages import get_package_share_path
-
-    return Path(get_package_share_path("distill_tracker_ros")) / PROFILE
 
 
 def _yaml(value: Parameter) -> str:

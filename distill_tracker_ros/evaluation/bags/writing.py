@@ -17,16 +17,16 @@ from rosbags.interfaces import Qos, QosDurability, QosHistory, QosLiveliness, Qo
 from rosbags.rosbag2 import StoragePlugin, Writer
 from tqdm import tqdm
 
-from ..core.boxes import Boxes
-from ..core.frame import Pixels
-from ..core.tracker import TrackState
-from ..drawing import draw_box, draw_track
-from ..messages import fill_box
-from .bag_types import COMPRESSED_IMAGE, DETECTION, DETECTIONS, IMAGE, ros2_types
-from .bags import BagFrames, ImageHeader
-from .replay import DEFAULT_RATE_HZ, stamps_ns
-from .runs import TrackedSequence
-from .sequences import Frames, Sequence
+from ...core.boxes import Boxes
+from ...core.frame import Pixels
+from ...core.tracker import TrackState
+from ...drawing import draw_box, draw_track
+from ...messages import fill_box
+from ..replay import DEFAULT_RATE_HZ, stamps_ns
+from ..runs import TrackedSequence
+from ..sequences import Frames, Sequence
+from .reading import BagFrames, ImageHeader
+from .types import COMPRESSED_IMAGE, DETECTION, DETECTIONS, IMAGE, ros2_types
 
 Encoding = Literal["bgr8", "rgb8", "mono8", "jpeg"]
 

@@ -18,11 +18,12 @@ from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
 from rosbags.serde import SerdeError
 
-from ..core.boxes import Boxes
-from ..core.frame import Frame, Pixels
-from ..messages import BoxError, ImageError, box_from_msg, open_image, stamp_ns
-from .bag_salvage import Message, Salvage
-from .bag_types import (
+from ...core.boxes import Boxes
+from ...core.frame import Frame, Pixels
+from ...messages import BoxError, ImageError, box_from_msg, open_image, stamp_ns
+from ..sequences import Frames, Sequence, SequenceError
+from .salvage import Message, Salvage
+from .types import (
     COMPRESSED_IMAGE,
     DETECTION,
     DETECTIONS,
@@ -32,7 +33,6 @@ from .bag_types import (
     ros2_types,
     types_of,
 )
-from .sequences import Frames, Sequence, SequenceError
 
 BAG_SUFFIXES = frozenset({".bag", ".db3", ".mcap"})
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)

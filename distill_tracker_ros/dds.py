@@ -19,7 +19,7 @@ def prepare_large_images() -> None:
 
 def _profile() -> Path:
     """In the checkout, else in the installed package."""
-    checkout = Path(__file__).resolve().parents[2] / FILE
+    checkout = Path(__file__).resolve().parents[1] / FILE
     if checkout.is_file():
         return checkout
     from ament_index_python.packages import get_package_share_path

@@ -1,0 +1,1 @@
+"""Recordings: read, also when they are broken, and written, with no ROS installed."""
