@@ -12,7 +12,7 @@ from . import command_line
 from .command_line import Parser
 from .commands import compare, doctor, evaluate, report, to_bag, track
 from .core.session import TargetError
-from .evaluation.bags.writing import BagWriteError
+from .evaluation.bags import BagWriteError
 from .evaluation.result_files import ResultError
 from .evaluation.runs import RunError
 from .evaluation.sequences import SequenceError

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NoReturn
@@ -39,10 +40,22 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(name: str, command: Callable[[], int], expected: tuple[type[Exception], ...] = ()) -> int:
-    """Run a command and return its exit code: an expected error becomes one line on stderr and code 1."""
+    """Run a command and return its exit code: an expected error becomes one line on stderr and code 1.
+
+    A warning becomes a line as well, and changes no code.
+    """
     errors: tuple[type[Exception], ...] = (CommandError, OSError, *expected)
+    told = set()
+
+    def show(message: Warning | str, *place: object, **more: object) -> None:
+        if str(message) not in told:  # a sequence may be opened more than once
+            told.add(str(message))
+            print(f"{name}: warning: {message}", file=sys.stderr)
+
     try:
-        return command()
+        with warnings.catch_warnings():
+            warnings.showwarning = show
+            return command()
     except KeyboardInterrupt:
         print(f"{name}: interrupted", file=sys.stderr)
         return 130

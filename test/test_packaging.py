@@ -18,6 +18,8 @@ PACKAGE = ROOT / "distill_tracker_ros"
 # The rosdep key of what is imported under another name than that of its ROS package.
 KEYS = {
     "cv2": "python3-opencv",
+    "jinja2": "python3-jinja2",
+    "markupsafe": "python3-jinja2",  # a part of it
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
     "tqdm": "python3-tqdm",
@@ -25,6 +27,7 @@ KEYS = {
 }
 # Without a usable rosdep key: imported only where they are used, with a message that says how to get them.
 OPTIONAL = {"cuda", "onnx", "onnxruntime", "rosbags", "skimage", "tensorrt", "tensorrt_rtx"}
+OPTIONAL |= {"apsw", "backports", "compression", "lz4"}  # they come with rosbags
 # Of the checkout itself, and of Python.
 OWN = {"distill_tracker_ros"} | set(sys.stdlib_module_names)
 

@@ -11,7 +11,7 @@ from typing import Any, get_args
 
 from .. import command_line
 from ..command_line import DEFAULT_MODEL, CommandError
-from ..evaluation.bags.writing import write_detections
+from ..evaluation.bags import rosbags_needed
 from ..evaluation.baselines import BASELINES
 from ..evaluation.benchmarks import FORMATS
 from ..evaluation.jobs import Plan, TrackerChoice, make_plan
@@ -164,6 +164,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Track sequences with one or more trackers and score them: report.html, evaluation.json, results.csv,
     figures, and a folder for each tracker with its boxes."""
     choices = _choices(arguments)
+    for path in (arguments.write_bag, arguments.write_results and arguments.write_results[1]):
+        if path and path.exists():  # said now, not after hours of tracking
+            raise CommandError(f"{path} exists: name another file, or remove it")
     plan = make_plan(source_of(arguments), arguments.protocol)
     problems, runs = dict(plan.skipped), []
     for choice in choices:
@@ -269,6 +272,8 @@ def _write_results(format: str, path: Path, runs: Sequence[Run]) -> None:
 def _write_bag(arguments: argparse.Namespace, plan: Plan, runs: Sequence[Run]) -> None:
     if len(runs) != 1 or len(runs[0].sequences) != 1:
         raise CommandError("--write-bag is for one tracker on one bag or sequence")
+    with rosbags_needed():
+        from ..evaluation.bags.writing import write_detections
     tracked = runs[0].sequences[0]
     write_detections(
         arguments.write_bag,

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from ..command_line import CommandError
-from ..evaluation.bags.writing import IMAGE_TOPIC, TRUTH_TOPIC, Encoding, write_sequence
+from ..evaluation.bags import IMAGE_TOPIC, TRUTH_TOPIC, Encoding, rosbags_needed
 from .evaluate import add_source_arguments, source_of
 
 EXAMPLES = """
@@ -32,6 +32,8 @@ def add(commands: Any) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Write the images of a sequence with their stamps into a bag, and its true boxes as Detection2DArray."""
+    with rosbags_needed():
+        from ..evaluation.bags.writing import write_sequence
     source = source_of(arguments)
     sequences = source.open()
     if len(sequences) != 1:

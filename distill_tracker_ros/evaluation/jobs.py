@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import multiprocessing
 import signal
+import warnings
 from collections.abc import Callable, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -235,6 +236,7 @@ class _Stopped(BaseException):
 def _start_worker(plan: Plan, choice: TrackerChoice, done: Any, stop: Any) -> None:
     global _worker, _done, _stop
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process tells the others
+    warnings.simplefilter("ignore")  # about sequences: the first process has opened and told them
     _worker, _done, _stop = _Worker(plan, choice), done, stop
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .bags.reading import is_bag, open_bag
+from .bags import is_bag, rosbags_needed
 from .replay import DEFAULT_RATE_HZ, stamps_ns
 from .sequences import Sequence, SequenceError, open_sequence, open_sequences
 
@@ -35,6 +35,8 @@ class Source:
         """
         found: collections.abc.Sequence[Sequence]
         if self.format in ("auto", "bag") and is_bag(self.path):
+            with rosbags_needed():
+                from .bags.reading import open_bag
             found = [open_bag(self.path, self.image_topic, self.truth_topic)]
         elif self.image_topic or self.truth_topic:
             raise SequenceError(f"{self.path} is no bag: topics belong to a bag")

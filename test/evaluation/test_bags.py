@@ -20,7 +20,8 @@ from rosbags.typesys import get_types_from_msg
 from rosbags.typesys.store import Typestore
 from synthetic import moving_square
 
-from distill_tracker_ros.evaluation.bags.reading import BagFrames, is_bag, open_bag
+from distill_tracker_ros.evaluation.bags import is_bag
+from distill_tracker_ros.evaluation.bags.reading import BagFrames, open_bag
 from distill_tracker_ros.evaluation.bags.salvage import Salvage
 from distill_tracker_ros.evaluation.bags.types import (
     COMPRESSED_IMAGE,

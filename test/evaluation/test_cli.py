@@ -128,6 +128,8 @@ def test_tracking_twice_writes_the_same(data: Path, model: str, tmp_path: Path):
         ),
         ("evaluate {data}/square --processes 0", 2, "'0' must be a whole number above 0"),
         ("evaluate {data}/square --results mine", 2, "'mine' must be NAME=PATH"),
+        ("evaluate {data}/square --write-bag {data}/notes", 1, "{data}/notes exists"),
+        ("evaluate {data}/square --write-results otb={data}/notes", 1, "{data}/notes exists"),
         ("evaluate {data}/square --format lasso", 2, "invalid choice: 'lasso'"),
         ("compare {data} {data}", 1, "it has no run.json"),
         ("report {data}", 1, "it has no run.json"),
@@ -207,3 +209,20 @@ sys.exit(f"loaded: {{loaded}}" if loaded else code)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+
+
+def test_without_rosbags_only_bags_are_out_of_reach(data: Path, model: str, tmp_path: Path):
+    """A robot may lack it: it has no rosdep key."""
+    program = f"""
+import sys
+sys.modules["rosbags"] = None
+from distill_tracker_ros.cli import main
+options = ["--model", {model!r}, "--output", {str(tmp_path)!r}]
+code = main(["evaluate", {str(data / "square")!r}, *options])
+sys.exit(code or main(["evaluate", {str(tmp_path / "flight.mcap")!r}, *options]))
+"""
+    (tmp_path / "flight.mcap").write_bytes(b"")
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "bags need the Python package rosbags" in done.stderr
+    assert done.stderr.count("\n") == 1

@@ -193,6 +193,21 @@ def test_a_sequence_that_cannot_be_read_to_its_end(
     assert found["per_sequence"]["good"]["frames"] == FRAMES
 
 
+def test_a_true_box_outside_of_the_image_is_told(
+    data: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "square"
+    folder.mkdir()
+    for file in (data / "square").iterdir():
+        (folder / file.name).write_bytes(file.read_bytes())
+    lines = (folder / "groundtruth.txt").read_text().splitlines()
+    (folder / "groundtruth.txt").write_text("\n".join([*lines[:7], "900,900,20,20", *lines[8:]]))
+    assert evaluate(folder, tmp_path / "out", "--model", model) == 0
+    told = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(told) == 1
+    assert told[0].startswith("distill-tracker: warning: square") and "frame 7" in told[0]
+
+
 def test_a_box_and_a_stamp_instead_of_the_truth(data: Path, model: str, tmp_path: Path):
     boxes = np.loadtxt(data / "square" / "groundtruth.txt", delimiter=",")
     box = ",".join(f"{v:g}" for v in boxes[6])

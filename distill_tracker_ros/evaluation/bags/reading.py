@@ -34,7 +34,6 @@ from .types import (
     types_of,
 )
 
-BAG_SUFFIXES = frozenset({".bag", ".db3", ".mcap"})
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 TRUTH_TYPES = (DETECTION, DETECTIONS)
 TRUTH_NAME = "ground_truth"  # a topic of that name has the truth, if nothing else is said
@@ -178,13 +177,6 @@ class _Images:
         start = int(self._recorded_ns[place])
         before = int(np.count_nonzero(self._recorded_ns[:place] >= start))
         return islice(self.reader.messages(self.topic, start=start), before, None)
-
-
-def is_bag(path: Path) -> bool:
-    """Whether a path looks like a bag: a folder with a metadata.yaml, or a file of the right suffix."""
-    if path.is_dir():
-        return (path / "metadata.yaml").exists()
-    return path.suffix in BAG_SUFFIXES
 
 
 def open_bag(path: Path, image_topic: str = "", truth_topic: str = "") -> Sequence:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import cv2
 import numpy as np
@@ -25,13 +25,10 @@ from ...messages import fill_box
 from ..replay import DEFAULT_RATE_HZ, stamps_ns
 from ..runs import TrackedSequence
 from ..sequences import Frames, Sequence
+from . import IMAGE_TOPIC, TRUTH_TOPIC, BagWriteError, Encoding
 from .reading import BagFrames, ImageHeader
 from .types import COMPRESSED_IMAGE, DETECTION, DETECTIONS, IMAGE, ros2_types
 
-Encoding = Literal["bgr8", "rgb8", "mono8", "jpeg"]
-
-IMAGE_TOPIC = "/image"
-TRUTH_TOPIC = "/ground_truth"
 DETECTIONS_TOPIC = "/tracker/detections"
 OVERLAY_TOPIC = "/tracker/overlay/compressed"
 FRAME_ID = "camera"  # of images that come from no bag
@@ -53,10 +50,6 @@ _RELIABLE = Qos(
     _ENDLESS,
     False,
 )
-
-
-class BagWriteError(ValueError):
-    """A bag cannot be written; the text says why and what is accepted."""
 
 
 @dataclass(frozen=True)

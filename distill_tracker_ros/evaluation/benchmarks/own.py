@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..annotations import read_truth
-from ..bags.reading import is_bag, open_bag
+from ..bags import is_bag, rosbags_needed
 from ..sequences import TRUTH_FILE, NoFrames, Sequence, SequenceError, is_image, open_sequence
 from .layout import Layout, folders, texts
 
@@ -57,6 +57,8 @@ class Bags(Layout):
         return {bag.name if bag.is_dir() else bag.stem: bag for bag in bags}
 
     def read(self, root: Path, name: str, place: Path) -> Sequence:
+        with rosbags_needed():
+            from ..bags.reading import open_bag
         return open_bag(place)
 
 
