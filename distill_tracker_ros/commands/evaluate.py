@@ -107,7 +107,7 @@ def add(commands: Any) -> None:
     out.add_argument("--bag-overlay", action="store_true", help="draw the boxes into it as well")
     out.add_argument(
         "--write-results",
-        type=_labelled,
+        type=_written,
         metavar="FORMAT=PATH",
         help=f"write the boxes for other tools: {', '.join(get_args(ResultFormat))}",
     )
@@ -175,6 +175,8 @@ def run(arguments: argparse.Namespace) -> int:
             failed = run_jobs(plan, choice, folder, arguments.processes)
         except (ValueError, ImportError, BrokenProcessPool) as error:
             raise CommandError(f"{choice.label}: {error}") from error
+        if len(failed) == len(plan.parts):
+            raise CommandError(f"{choice.label}: {'; '.join(failed.values())}")
         runs.append(folder.read())
         problems |= {f"{name} ({choice.label})": reason for name, reason in failed.items()}
     runs += [_published(label, path, plan) for label, path in arguments.results]
@@ -282,6 +284,14 @@ def _write_bag(arguments: argparse.Namespace, plan: Plan, runs: Sequence[Run]) -
         images=arguments.bag_images,
         overlays=arguments.bag_overlay,
     )
+
+
+def _written(text: str) -> tuple[str, Path]:
+    format, path = _labelled(text)
+    if format not in get_args(ResultFormat):
+        accepted = ", ".join(get_args(ResultFormat))
+        raise argparse.ArgumentTypeError(f"{format!r} is no format of results: accepted are {accepted}")
+    return format, path
 
 
 def _labelled(text: str) -> tuple[str, Path]:

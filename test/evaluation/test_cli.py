@@ -130,6 +130,16 @@ def test_tracking_twice_writes_the_same(data: Path, model: str, tmp_path: Path):
         ("evaluate {data}/square --results mine", 2, "'mine' must be NAME=PATH"),
         ("evaluate {data}/square --write-bag {data}/notes", 1, "{data}/notes exists"),
         ("evaluate {data}/square --write-results otb={data}/notes", 1, "{data}/notes exists"),
+        (
+            "evaluate {data}/square --write-results oth=x",
+            2,
+            "'oth' is no format of results: accepted are otb",
+        ),
+        (
+            "evaluate {data}/square --box 900,2,30,40",
+            1,
+            "tiny: box left=900 top=2 width=30 height=40 lies outside",
+        ),
         ("evaluate {data}/square --format lasso", 2, "invalid choice: 'lasso'"),
         ("compare {data} {data}", 1, "it has no run.json"),
         ("report {data}", 1, "it has no run.json"),
