@@ -202,6 +202,10 @@ def _choices(arguments: argparse.Namespace) -> list[TrackerChoice]:
     labels = [choice.label for choice in choices] + [label for label, _ in arguments.results]
     if double := sorted({label for label in labels if labels.count(label) > 1}):
         raise CommandError(f"two trackers have the name {double[0]!r}: name each once")
+    if arguments.baseline not in ("", *labels):
+        raise CommandError(
+            f"--baseline {arguments.baseline!r} is no tracker of this run: {', '.join(labels)}"
+        )
     return choices
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..command_line import CommandError
 from ..evaluation.benchmarks import FORMATS
 from ..evaluation.jobs import make_plan
 from ..evaluation.metrics import POLICIES
 from ..evaluation.protocols import PROTOCOLS
-from ..evaluation.report.html import write_report
+from ..evaluation.report.html import Images, write_report
 from ..evaluation.runs import RunFolder
 from ..evaluation.sequences import Frames
 from ..evaluation.source import Source
@@ -43,11 +43,21 @@ def add(commands: Any) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write one HTML file with the scores, curves and time lines of one or more runs."""
     runs = [RunFolder(path).read() for path in arguments.runs]
-    images: Callable[[str], Frames] | None = None
+    images: Images | None = None
     if arguments.sequences:
-        protocol = str(runs[0].conditions.get("protocol", PROTOCOLS[0]))
+        named = runs[0].conditions.get("protocol")
+        protocol = next((known for known in PROTOCOLS if known == named), PROTOCOLS[0])  # live is one pass
         part = make_plan(Source(arguments.sequences, arguments.format), protocol).open()
-        images = lambda name: part(name).frames  # noqa: E731
-    write_report(arguments.out, runs, images, arguments.title, arguments.policy, arguments.baseline)
+
+        def images(name: str) -> Frames | None:
+            try:
+                return part(name).frames
+            except KeyError:
+                return None
+
+    try:
+        write_report(arguments.out, runs, images, arguments.title, arguments.policy, arguments.baseline)
+    except ValueError as error:
+        raise CommandError(str(error)) from error
     print(f"written to {arguments.out}")
     return 0

@@ -140,6 +140,7 @@ def test_tracking_twice_writes_the_same(data: Path, model: str, tmp_path: Path):
             1,
             "tiny: box left=900 top=2 width=30 height=40 lies outside",
         ),
+        ("evaluate {data}/square --baseline csrt", 1, "--baseline 'csrt' is no tracker of this run: tiny"),
         ("evaluate {data}/square --format lasso", 2, "invalid choice: 'lasso'"),
         ("compare {data} {data}", 1, "it has no run.json"),
         ("report {data}", 1, "it has no run.json"),

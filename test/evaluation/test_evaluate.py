@@ -271,3 +271,15 @@ def test_a_truncated_bag_is_scored_up_to_its_break(
     (tracked,) = RunFolder(tmp_path / "out" / "tiny").read().sequences
     assert 5 < len(tracked) < FRAMES
     assert tracked.broken
+
+
+def test_a_report_of_a_live_run_finds_its_images(data: Path, model: str, tmp_path: Path):
+    assert evaluate(data / "square", tmp_path, "--model", model) == 0
+    about = tmp_path / "tiny" / "run.json"
+    about.write_text(about.read_text().replace('"one-pass"', '"live"'))
+    page = tmp_path / "live.html"
+    command = ["report", str(about.parent), "--out", str(page)]
+    assert main([*command, "--sequences", str(data / "square")]) == 0
+    assert "<img" in page.read_text()
+    assert main([*command, "--sequences", str(data / "late")]) == 0  # other ones: no pictures
+    assert "<img" not in page.read_text()

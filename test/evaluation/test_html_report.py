@@ -196,6 +196,11 @@ def test_the_worst_sequence_comes_first(page: Page):
     assert len(timelines) == 8
 
 
+def test_a_run_of_the_live_node(tmp_path: Path):
+    page_of(tmp_path, [replace(run, conditions={"protocol": "live"}) for run in two_runs()])
+    assert "Through the live node" in (tmp_path / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_first_run_is_what_the_report_is_about(tmp_path: Path):
     """Not the one that does worst: a peer of old would hide what the tracker of interest does."""
     truth = square()

@@ -24,7 +24,6 @@ from tqdm import tqdm
 
 from ...core.tracker import TrackState
 from ..metrics import Policy
-from ..protocols import Protocol
 from ..runs import Run, TrackedSequence
 from ..sequences import Frames, SequenceError
 from ..summary import summary
@@ -48,10 +47,11 @@ _POLICIES: dict[Policy, str] = {  # what frames without a true box do
     "compat-lasot": "count as failures",
     "compat-otb": "count as failures of success and as hits of both precisions",
 }
-_PROTOCOLS: dict[Protocol, str] = {
+_PROTOCOLS = {  # those of `protocols`, and that of nodes.replay_node
     "one-pass": "One pass over each sequence from its first true box",
     "vot": "Passes over each sequence from anchors, forwards or backwards (VOT)",
     "tre": "Passes over each sequence from up to 20 starts (TRE)",
+    "live": "Through the live node: what counts is the box at hand when the next frame came",
 }
 # Colours of `plots.THEME` on a dark page.
 _DARK = {
@@ -133,6 +133,7 @@ def write_report(
         ValueError: there is no run, no such baseline, or a run that cannot be scored.
     """
     results = Results(runs, policy, baseline)
+    protocol = str(results.summaries[results.labels[0]]["protocol"])
     rows = sequence_rows(results)
     page = {
         "title": title or " · ".join(results.labels),
@@ -144,7 +145,7 @@ def write_report(
         "subject": rows[0].subject,
         "css_colours": _css(_colours(results)),
         "facts": _facts(results),
-        "protocol": _PROTOCOLS[results.summaries[results.labels[0]]["protocol"]],
+        "protocol": _PROTOCOLS.get(protocol, f"Protocol {protocol}"),
         "policy": policy,
         "policies": _POLICIES,
         "problems": list(_problems(results)),
