@@ -153,15 +153,17 @@ def eao_curve(attempts: Sequence[Attempt]) -> Curve:
     """Expected average overlap of runs of 2, 3, ... frames, up to 755 or the longest that there is.
 
     The mean over runs of their average overlap from the second frame on. A run that failed goes on
-    with overlaps of 0 for ever; one that ended well is left out where it is too short.
+    with overlaps of 0; one that ended well is left out where it is too short. Beyond the longest run there
+    would be failures alone, so the curve ends there.
     """
-    lengths = np.arange(2, EAO_RANGE[1] + 1)
+    longest = min(max(len(a.overlaps) for a in attempts), EAO_RANGE[1])
+    lengths = np.arange(2, longest + 1)
     total, runs = np.zeros(len(lengths)), np.zeros(len(lengths))
     for a in attempts:
-        overlaps = np.zeros(EAO_RANGE[1])
-        kept = a.overlaps[: min(a.progress, len(overlaps))]
+        overlaps = np.zeros(longest)
+        kept = a.overlaps[: min(a.progress, longest)]
         overlaps[: len(kept)] = kept
         counted = (lengths <= len(a.overlaps)) | a.has_failed
         total += np.where(counted, overlaps[1:].cumsum() / (lengths - 1), 0)
         runs += counted
-    return (total[runs > 0] / runs[runs > 0]).astype(np.float64)
+    return (total / runs).astype(np.float64)
