@@ -14,7 +14,7 @@ from ..command_line import DEFAULT_MODEL, CommandError
 from ..evaluation.bags import rosbags_needed
 from ..evaluation.baselines import BASELINES
 from ..evaluation.benchmarks import FORMATS
-from ..evaluation.jobs import Plan, TrackerChoice, make_plan
+from ..evaluation.jobs import Plan, TrackerChoice, first_of, make_plan
 from ..evaluation.jobs import run as run_jobs
 from ..evaluation.metrics import POLICIES, Policy
 from ..evaluation.protocols import PROTOCOLS
@@ -176,7 +176,7 @@ def run(arguments: argparse.Namespace) -> int:
         except (ValueError, ImportError, BrokenProcessPool) as error:
             raise CommandError(f"{choice.label}: {error}") from error
         if len(failed) == len(plan.parts):
-            raise CommandError(f"{choice.label}: {'; '.join(failed.values())}")
+            raise CommandError(f"{choice.label}: {first_of(failed.values())}")
         runs.append(folder.read())
         problems |= {f"{name} ({choice.label})": reason for name, reason in failed.items()}
     runs += [_published(label, path, plan) for label, path in arguments.results]

@@ -9,7 +9,7 @@ import hashlib
 import multiprocessing
 import signal
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass
@@ -108,9 +108,14 @@ def make_plan(source: Source, protocol: str = "one-pass") -> Plan:
         except SequenceError as error:
             skipped[name] = str(error)
     if not parts:
-        reasons = "; ".join(skipped.values()) or "it is empty"
-        raise SequenceError(f"{source.path} holds nothing to track: {reasons}")
+        raise SequenceError(f"{source.path} holds nothing to track: {first_of(skipped.values())}")
     return Plan(source, protocol, tuple(parts), skipped)
+
+
+def first_of(reasons: Collection[str]) -> str:
+    """The first of many reasons, and how many more there are."""
+    first = next(iter(reasons), "it is empty")
+    return f"{first} (and {len(reasons) - 1} more)" if len(reasons) > 1 else first
 
 
 def run(plan: Plan, choice: TrackerChoice, folder: RunFolder, processes: int = 1) -> dict[str, str]:

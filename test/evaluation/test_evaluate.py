@@ -283,3 +283,21 @@ def test_a_report_of_a_live_run_finds_its_images(data: Path, model: str, tmp_pat
     assert "<img" in page.read_text()
     assert main([*command, "--sequences", str(data / "late")]) == 0  # other ones: no pictures
     assert "<img" not in page.read_text()
+
+
+def test_boxes_without_images_can_be_scored_against_but_not_tracked_on(
+    data: Path, model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    truth = tmp_path / "truth"
+    truth.mkdir()
+    for name in ("square", "late"):
+        (truth / f"{name}.txt").write_bytes((data / name / "groundtruth.txt").read_bytes())
+    assert evaluate(truth, tmp_path / "a", "--model", model) == 1
+    error = capsys.readouterr().err
+    assert "has no images beside it" in error and "(and 1 more)" in error and error.count("\n") == 1
+    boxes = np.loadtxt(data / "square" / "groundtruth.txt", delimiter=",")
+    (tmp_path / "theirs").mkdir()
+    for name in ("square", "late"):
+        np.savetxt(tmp_path / "theirs" / f"{name}.txt", boxes, delimiter=",")
+    assert evaluate(truth, tmp_path / "b", "--results", f"theirs={tmp_path / 'theirs'}") == 0
+    assert json.loads((tmp_path / "b" / "evaluation.json").read_text())["sequences"] == 2
