@@ -51,12 +51,11 @@ def clip(box_xywh: ArrayLike, width: int, height: int, margin: float = 10.0) -> 
     Left in [0, W - margin], right in [margin, W], the same vertically (OSTrack's rule, which uses 10).
     For frames of at least 2 * margin a side the result always lies in the frame.
     """
-    x1, y1, x2, y2 = np.moveaxis(xywh_to_xyxy(box_xywh), -1, 0)
-    left = np.clip(x1, 0, width - margin)
-    top = np.clip(y1, 0, height - margin)
-    w = np.maximum(np.clip(x2, margin, width) - left, margin)
-    h = np.maximum(np.clip(y2, margin, height) - top, margin)
-    return np.stack([left, top, w, h], axis=-1)
+    corners, size = xywh_to_xyxy(box_xywh), np.array([width, height], np.float64)
+    # Not np.clip: on so few numbers it takes four times as long.
+    start = np.minimum(np.maximum(corners[..., :2], 0), size - margin)
+    end = np.minimum(np.maximum(corners[..., 2:], margin), size)
+    return np.concatenate([start, np.maximum(end - start, margin)], axis=-1)
 
 
 def intersection(box_xywh: ArrayLike, width: int, height: int) -> Boxes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -47,8 +48,8 @@ def peak(score_map: Map, box_map: Map, window: Map) -> Peak:
         box_map: (4, G, G), cxcywh relative to the side of the search region.
         window: (G, G).
     """
-    row, column = np.unravel_index(np.argmax(score_map * window), score_map.shape)
+    row, column = divmod(int(np.argmax(score_map * window)), score_map.shape[1])
     box, confidence = box_map[:, row, column].astype(np.float64), float(score_map[row, column])
-    if not np.isfinite([*box, confidence]).all():
+    if not (math.isfinite(confidence) and np.isfinite(box).all()):
         return Peak(np.array([0.5, 0.5, 1.0, 1.0]), 0.0)
     return Peak(box, confidence)
