@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pathlib
 from collections.abc import Callable, Collection, Iterator
 
 import cv2
@@ -79,3 +80,15 @@ def moving_square(
         if number in occluded:
             draw_square(rgb, box + [-4, -4, 8, 8], OCCLUDER)
         yield rgb, box
+
+
+def write_square(
+    folder: pathlib.Path, frames: int, unknown: Collection[int] = (), out_of_view: Collection[int] = ()
+) -> None:
+    """A sequence on disk: images of the square, and a groundtruth.txt that does not know some boxes (nan)."""
+    folder.mkdir(parents=True)
+    lines = []
+    for number, (rgb, box) in enumerate(moving_square(frames=frames, out_of_view=out_of_view)):
+        cv2.imwrite(str(folder / f"{number + 1}.png"), rgb[..., ::-1])
+        lines.append(",".join("nan" if number in unknown else str(v) for v in box))
+    (folder / "groundtruth.txt").write_text("\n".join(lines) + "\n")

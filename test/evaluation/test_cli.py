@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from synthetic import moving_square
+from synthetic import moving_square, write_square
 from tiny_bundle import write_tiny_bundle
 
 from distill_tracker_ros.cli import main
@@ -31,12 +31,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`square/` and `hidden/` (truth from the third frame on), `empty/` (no box at all), `square.mp4`."""
     folder = tmp_path_factory.mktemp("data")
     for name, hidden in (("square", 0), ("hidden", 2), ("empty", FRAMES)):
-        (folder / name).mkdir()
-        lines = []
-        for number, (rgb, box) in enumerate(moving_square(frames=FRAMES)):
-            cv2.imwrite(str(folder / name / f"{number + 1}.png"), rgb[..., ::-1])
-            lines.append(",".join("nan" if number < hidden else str(v) for v in box))
-        (folder / name / "groundtruth.txt").write_text("\n".join(lines) + "\n")
+        write_square(folder / name, FRAMES, unknown=range(hidden))
     (folder / "notes").write_text("this is no video\n")
     with VideoWriter(folder / "square.mp4", 25.0) as video:
         for rgb, _ in moving_square(frames=FRAMES):

@@ -11,7 +11,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from synthetic import moving_square
+from synthetic import write_square
 from tiny_bundle import write_tiny_bundle
 
 from distill_tracker_ros.cli import main
@@ -31,13 +31,9 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Three sequences: `square`; `hidden` for its first two frames; `late`, which is gone in its middle."""
     folder = tmp_path_factory.mktemp("data")
-    for name, gone in (("square", []), ("hidden", range(2)), ("late", range(9, 14))):
-        (folder / name).mkdir()
-        lines = []
-        for number, (rgb, box) in enumerate(moving_square(frames=FRAMES, out_of_view=gone)):
-            cv2.imwrite(str(folder / name / f"{number + 1}.png"), rgb[..., ::-1])
-            lines.append(",".join("nan" if number in gone else str(v) for v in box))
-        (folder / name / "groundtruth.txt").write_text("\n".join(lines) + "\n")
+    write_square(folder / "square", FRAMES)
+    write_square(folder / "hidden", FRAMES, out_of_view=range(2))
+    write_square(folder / "late", FRAMES, out_of_view=range(9, 14))
     return folder
 
 
