@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -53,9 +54,12 @@ class NodeProcess:
         command = [sys.executable, "-m", f"distill_tracker_ros.nodes.{module}", "--ros-args"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={_yaml(value)}"]
-        with self._log.open("w", encoding="utf-8") as log:
+        # An interrupt waits: a Popen that it breaks off leaves a process that nobody knows.
+        with self._log.open("w", encoding="utf-8") as log, _interrupt_waits():
             # A session of its own: Ctrl-C reaches this process alone, which then ends the nodes in order.
             self._process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+            # Ends the node also where an interrupt comes before the `with` block is entered.
+            self._finish = weakref.finalize(self, _end, self._process)
 
     def __enter__(self) -> NodeProcess:
         return self
@@ -83,12 +87,34 @@ class NodeProcess:
 
     def stop(self) -> None:
         """End the node: by SIGINT, or if it does not listen, by SIGKILL."""
-        for number in (signal.SIGINT, signal.SIGKILL):
-            if self.ended:
-                return
-            self._process.send_signal(number)
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._process.wait(_PATIENCE_S)
+        self._finish()
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    for number in (signal.SIGINT, signal.SIGKILL):
+        if process.poll() is not None:
+            return
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(_PATIENCE_S)
+
+
+@contextlib.contextmanager
+def _interrupt_waits() -> Iterator[None]:
+    """Hold SIGINT back until the block has ended: a Popen that it breaks off leaves an unknown process."""
+    came = False
+
+    def remember(*_: object) -> None:
+        nonlocal came
+        came = True
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if came:
+        signal.raise_signal(signal.SIGINT)
 
 
 def _yaml(value: Parameter) -> str:
