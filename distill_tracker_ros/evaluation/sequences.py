@@ -245,7 +245,7 @@ class Sequences(collections.abc.Sequence[Sequence]):
         if name not in self._found:
             near = difflib.get_close_matches(name, self._found, n=3, cutoff=0) or ["none"]
             raise SequenceError(f"{self.path} has no sequence {name!r}; names like it: {', '.join(near)}")
-        return self._read(name, self._found[name])
+        return warned(self._read(name, self._found[name]))
 
     def __len__(self) -> int:
         return len(self._found)
@@ -286,6 +286,11 @@ def open_sequences(path: Path, format: str = "auto") -> Sequences:
 
 
 def open_sequence(path: Path, truth_file: Path | None = None) -> Sequence:
+    """`read_sequence`, with a warning if a true box lies wholly outside the image."""
+    return warned(read_sequence(path, truth_file))
+
+
+def read_sequence(path: Path, truth_file: Path | None = None) -> Sequence:
     """A folder of images or a video file, with its truth if there is one.
 
     Args:
@@ -312,33 +317,38 @@ def open_sequence(path: Path, truth_file: Path | None = None) -> Sequence:
 
 
 def checked(sequence: Sequence, truth_file: Path | None, source: Path) -> Sequence:
-    """The same sequence, if it has one true box a frame; a warning if one lies wholly outside the image.
-
-    All images are taken to be as large as the first, the only one that is read for this.
+    """The same sequence, if it has one true box a frame.
 
     Raises:
         SequenceError: truth and frames differ in number.
     """
     truth, count = sequence.truth_xywh, len(sequence.frames)
-    if truth is None:
-        return sequence
-    if len(truth) != count:
+    if truth is not None and len(truth) != count:
         raise SequenceError(
             f"{truth_file} has {len(truth)} lines for the {count} frames of {source}: it needs one line "
             "a frame, 'nan,nan,nan,nan' where the target is not to be seen"
         )
-    seen, size = np.flatnonzero(sequence.visible), sequence.frames.size
-    if size is not None and seen.size:
-        boxes = truth[seen]
-        apart = ((boxes[:, :2] >= size) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(axis=1)
-        outside = seen[apart]
-        if outside.size:
-            more = f" (and of {outside.size - 1} more)" if outside.size > 1 else ""
-            warnings.warn(
-                f"{sequence.name}: the true box of frame {outside[0]}{more} lies outside the image of "
-                f"{size[0]}x{size[1]} pixels",
-                stacklevel=2,
-            )
+    return sequence
+
+
+def warned(sequence: Sequence) -> Sequence:
+    """The same sequence, with a warning if one of its true boxes lies wholly outside the image.
+
+    All images are taken to be as large as the first, the only one that is read for this.
+    """
+    truth = sequence.truth_xywh
+    if truth is None or (size := sequence.frames.size) is None:
+        return sequence
+    seen = np.flatnonzero(sequence.visible)
+    boxes = truth[seen]
+    outside = seen[((boxes[:, :2] >= size) | (boxes[:, :2] + boxes[:, 2:] <= 0)).any(axis=1)]
+    if outside.size:
+        more = f" (and of {outside.size - 1} more)" if outside.size > 1 else ""
+        warnings.warn(
+            f"{sequence.name}: the true box of frame {outside[0]}{more} lies outside the image of "
+            f"{size[0]}x{size[1]} pixels",
+            stacklevel=3,
+        )
     return sequence
 
 

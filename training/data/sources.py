@@ -1,100 +1,44 @@
-"""Annotated images on disk: `<root>/<source>/annotations.csv` with the header image,x,y,w,h,label,track.
-
-One row a box, pixels of the stored image, left-top-width-height, 0-based. Rows with one `track` show one
-object in several images of a video; an empty `track` is a still image.
-"""
+"""Data sets on disk: each is a folder whose layout is told by the names in it; see docs/training_data.md."""
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
-import numpy as np
-from numpy.typing import NDArray
-from tqdm import tqdm
+from distill_tracker_ros.evaluation.benchmarks.layout import folders
 
-Image = NDArray[np.uint8]  # (H, W, 3) RGB
-COLUMNS = ["image", "x", "y", "w", "h", "label", "track"]
+from . import read_annotations, read_coco, read_sequences
+from .footage import Footage
+from .index import Plan, cached
 
-
-@dataclass(frozen=True)
-class Shot:
-    """One object in one image."""
-
-    image: Path
-    box_xywh: tuple[float, float, float, float]
+PLANS = (read_annotations.plan, read_coco.plan, read_sequences.plan)
+LAYOUTS = "; or ".join(read_annotations.LAYOUTS + read_coco.LAYOUTS + read_sequences.LAYOUTS)
 
 
-@dataclass(frozen=True)
-class Footage:
-    """All shots of one object: several images of a video, or one still."""
+def read_sources(root: Path, names: Sequence[str] = (), cache: Path | None = None) -> list[Footage]:
+    """The footage of data sets.
 
-    source: str
-    name: str
-    shots: tuple[Shot, ...]
-
-    @property
-    def is_video(self) -> bool:
-        return len(self.shots) > 1
-
-
-def read_source(folder: Path, min_side_px: float = 8.0) -> list[Footage]:
-    """The objects of one source; boxes with a side below `min_side_px` are left out.
+    Args:
+        root: folder of the data sets.
+        names: their folders; none = all that are there.
+        cache: folder in which their indices are kept, so that the next start takes seconds (see
+            `index.cached`); None = read the data sets.
 
     Raises:
-        FileNotFoundError: no annotations.csv in the folder.
-        ValueError: another header, or a row that is not numbers (file and line are named).
+        FileNotFoundError: a data set is missing, or there is none.
+        ValueError: a data set is of no known layout, or a piece of it is missing or wrong (it is named).
     """
-    path = folder / "annotations.csv"
-    if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: a source is a folder with images and annotations.csv")
-    tracks: dict[str, list[Shot]] = defaultdict(list)
-    with path.open(newline="") as file:
-        reader = csv.DictReader(file)
-        if reader.fieldnames != COLUMNS:
-            raise ValueError(f"{path}: the header is {reader.fieldnames}; accepted is {COLUMNS}")
-        for row in reader:
-            try:
-                x, y, w, h = (float(row[key]) for key in ("x", "y", "w", "h"))
-            except ValueError as error:
-                raise ValueError(f"{path}, line {reader.line_num}: {error}") from error
-            if min(w, h) >= min_side_px:
-                name = row["track"] or f"still {reader.line_num}"
-                tracks[name].append(Shot(folder / row["image"], (x, y, w, h)))
-    return [Footage(folder.name, name, tuple(shots)) for name, shots in tracks.items()]
+    names = list(names) or [folder.name for folder in folders(root)]
+    if not names:
+        raise FileNotFoundError(f"{root} holds no data set: expected are folders with {LAYOUTS}")
+    return [item for name in names for item in cached(root / name, cache, _plan).footage(name, root / name)]
 
 
-class ImageStore:
-    """Decoded images in memory. All are read at once, so that worker processes share them."""
-
-    def __init__(self, paths: set[Path]) -> None:
-        ordered = sorted(paths)
-        with ThreadPoolExecutor(4) as pool:
-            images = list(
-                tqdm(
-                    pool.map(_read, ordered),
-                    total=len(ordered),
-                    desc="reading images",
-                    unit="image",
-                    mininterval=1.0,
-                )
-            )
-        self._images = dict(zip(ordered, images, strict=True))
-        self._ordered = ordered
-
-    def __getitem__(self, path: Path) -> Image:
-        return self._images[path]
-
-    def random(self, rng: np.random.Generator) -> Image:
-        return self._images[self._ordered[rng.integers(len(self._ordered))]]
-
-
-def _read(path: Path) -> Image:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ValueError(f"{path} cannot be read as an image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+def _plan(folder: Path) -> Plan:
+    """How to read a data set, by its layout."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder} does not exist: a data set is a folder with {LAYOUTS}")
+    for plan_for in PLANS:
+        if plan := plan_for(folder):
+            return plan
+    raise ValueError(f"{folder} is no data set that is known: it must hold {LAYOUTS}")

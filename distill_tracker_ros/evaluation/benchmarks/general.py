@@ -158,15 +158,17 @@ class Lasot(Layout):
 
     def find(self, root: Path) -> dict[str, Path]:
         """The test set alone where the benchmark's own list of it, testing_set.txt, lies in the folder."""
+        found, testing = self.find_all(root), root / "testing_set.txt"
+        wanted = set(listed(testing)) if testing.exists() else found.keys()
+        return {name: place for name, place in found.items() if name in wanted}
+
+    def find_all(self, root: Path) -> dict[str, Path]:
+        """Of the training set as well."""
         places = self._folders(root)
         lacking = [place for place in places if not (place / TRUTH_FILE).exists()]
         if lacking and len(lacking) < len(places):
             raise self.lacks(lacking[0] / TRUTH_FILE, f"the true boxes of {lacking[0].name}")
-        testing = root / "testing_set.txt"
-        wanted = set(listed(testing)) if testing.exists() else None
-        return {
-            place.name: place for place in places if not lacking and (wanted is None or place.name in wanted)
-        }
+        return {} if lacking else {place.name: place for place in places}
 
     def read(self, root: Path, name: str, place: Path) -> Sequence:
         images = self.images(place / "img", name)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..annotations import read_truth
 from ..bags import is_bag, rosbags_needed
-from ..sequences import TRUTH_FILE, NoFrames, Sequence, SequenceError, is_image, open_sequence
+from ..sequences import TRUTH_FILE, NoFrames, Sequence, SequenceError, is_image, read_sequence
 from .layout import Layout, folders, texts
 
 
@@ -22,7 +22,7 @@ class Folder(Layout):
         return {path.name: path for path in folders(root) if (path / TRUTH_FILE).exists()}
 
     def read(self, root: Path, name: str, place: Path) -> Sequence:
-        return open_sequence(place)
+        return read_sequence(place)
 
 
 class Video(Layout):
@@ -39,7 +39,7 @@ class Video(Layout):
         return {root.stem: root}
 
     def read(self, root: Path, name: str, place: Path) -> Sequence:
-        return open_sequence(place)
+        return read_sequence(place)
 
 
 class Bags(Layout):
