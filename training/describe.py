@@ -1,4 +1,4 @@
-"""What a student costs: parameters, multiply-accumulates of one frame, tokens and state tensors."""
+"""What a network costs: parameters, multiply-accumulates of a frame and of a template, tokens and states."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from .spec import eatrack_spec
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
-    """Numbers of a recipe's student.
+    """Numbers of the network that a recipe trains, a student or a teacher.
 
     `parameters` leaves the position tables out, `linear_macs` counts linear layers and convolutions of one
-    frame with the template cached (the convention of the field), `macs` adds the products of attention.
+    frame with the template cached (the convention of the field), `macs` adds the products of attention;
+    `template_macs` are those of one template, which are spent once a template.
     """
     config = recipe.student
     student = EATrackStudent(config).eval()
@@ -29,13 +30,16 @@ def describe(recipe: Recipe) -> dict[str, Any]:
     state = torch.zeros(1, *spec.states[0].shape)
     with torch.inference_mode(), _counting(student) as count:
         student.search(torch.zeros(1, 3, config.search_size, config.search_size), state)
+    with torch.inference_mode(), _counting(student) as template_count:
+        student.encode_template(torch.zeros(1, 1, 3, config.template_size, config.template_size))
     return {
         "name": recipe.name,
         "method": recipe.method,
         "parameters": parameters,
         "position_table_parameters": sum(p.numel() for p in student.parameters()) - parameters,
         "linear_macs": count["linear"],
-        "macs": count["linear"] + count["attention"],
+        "macs": sum(count.values()),
+        "template_macs": sum(template_count.values()),
         "tokens": {"search": config.grid**2, "template": config.template_slots * config.template_grid**2},
         "states": [
             {

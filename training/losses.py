@@ -1,8 +1,6 @@
-"""Losses as pure functions of tensors. Boxes are relative to the search side."""
+"""The tracking losses as pure functions of tensors. Boxes are relative to the search side."""
 
 from __future__ import annotations
-
-import math
 
 import torch
 import torch.nn.functional as F
@@ -10,18 +8,20 @@ from torch import Tensor
 from torchvision.ops import box_convert, generalized_box_iou_loss
 
 from .models.centre_head import CentreMaps
+from .parallel import mean_over_processes
 
 
-def gaussian_radius(width: float, height: float, overlap: float = 0.7) -> int:
-    """How far, in cells, a corner may move before a box loses `overlap` (CornerNet's rule).
+def gaussian_radius(sizes: Tensor, overlap: float = 0.7) -> Tensor:
+    """[B, 2] widths and heights in cells -> [B]: how far a corner may move before a box loses `overlap`.
 
-    The historically uncorrected form, with which every tracker of this family was trained.
+    CornerNet's rule in its historically uncorrected form, with which every tracker of this family was
+    trained.
     """
-    s, p, m = width + height, width * height, overlap
-    r1 = (s + math.sqrt(s * s - 4 * p * (1 - m) / (1 + m))) / 2
-    r2 = (2 * s + math.sqrt(4 * s * s - 16 * (1 - m) * p)) / 2
-    r3 = (-2 * m * s + math.sqrt(4 * m * m * s * s + 16 * m * (1 - m) * p)) / 2
-    return math.floor(max(0.0, min(r1, r2, r3)))
+    s, p, m = sizes.sum(1), sizes.prod(1), overlap
+    r1 = (s + (s * s - 4 * p * (1 - m) / (1 + m)).sqrt()) / 2
+    r2 = (2 * s + (4 * s * s - 16 * (1 - m) * p).sqrt()) / 2
+    r3 = (-2 * m * s + (4 * m * m * s * s + 16 * m * (1 - m) * p).sqrt()) / 2
+    return torch.stack([r1, r2, r3]).amin(0).clamp_min(0).floor()
 
 
 def target_cell(boxes_cxcywh: Tensor, grid: int) -> tuple[Tensor, Tensor]:
@@ -37,20 +37,21 @@ def target_cell(boxes_cxcywh: Tensor, grid: int) -> tuple[Tensor, Tensor]:
 def target_heat_map(boxes_cxcywh: Tensor, present: Tensor, grid: int) -> Tensor:
     """[B, 4], [B] -> [B, G, G]: a Gaussian of diameter 2 r + 1 at the target's cell; zeros if absent."""
     columns, rows = target_cell(boxes_cxcywh, grid)
-    sizes = (boxes_cxcywh[:, 2:] * grid).tolist()
-    radius = torch.tensor([gaussian_radius(w, h) for w, h in sizes], device=boxes_cxcywh.device)
-    sigma = ((2 * radius + 1) / 6).view(-1, 1, 1)
+    radius = gaussian_radius(boxes_cxcywh[:, 2:] * grid).view(-1, 1, 1)
+    sigma = (2 * radius + 1) / 6
     steps = torch.arange(grid, device=boxes_cxcywh.device)
     dx = (steps.view(1, 1, -1) - columns.view(-1, 1, 1)).abs()
     dy = (steps.view(1, -1, 1) - rows.view(-1, 1, 1)).abs()
     gaussian = torch.exp(-(dx**2 + dy**2) / (2 * sigma**2))
-    inside = torch.maximum(dx, dy) <= radius.view(-1, 1, 1)
+    inside = torch.maximum(dx, dy) <= radius
     visible = inside & (gaussian >= torch.finfo(torch.float32).eps) & present.view(-1, 1, 1)
     return torch.where(visible, gaussian, torch.zeros_like(gaussian))
 
 
 def focal_loss(score: Tensor, target: Tensor) -> Tensor:
     """Penalty-reduced focal loss of a score map, exponents 2 and 4 (CenterNet), per positive cell.
+
+    Cells are counted over all processes; where none is positive the sum stays undivided.
 
     Args:
         score: [B, G, G], in (0, 1).
@@ -61,14 +62,18 @@ def focal_loss(score: Tensor, target: Tensor) -> Tensor:
     gain = (1 - score) ** 2 * score.log()
     cost = (1 - target) ** 4 * score**2 * (1 - score).clamp_min(1e-12).log()
     total = torch.where(positive, gain, cost).sum()
-    return -total / positive.sum().clamp_min(1)
+    count = mean_over_processes(positive.sum().float())
+    return -total / torch.where(count > 0, count, 1.0)
 
 
 def box_losses(predicted_cxcywh: Tensor, target_cxcywh: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted means of the L1 distance of xyxy numbers and of 1 - GIoU; [N, 4], [N, 4], [N] -> scalars."""
+    """Weighted means of the L1 distance of xyxy numbers and of 1 - GIoU; [N, 4], [N, 4], [N] -> scalars.
+
+    Weights are summed over all processes.
+    """
     predicted = box_convert(predicted_cxcywh, "cxcywh", "xyxy")
     target = box_convert(target_cxcywh, "cxcywh", "xyxy").clamp(0, 1)
-    total = weight.sum().clamp_min(1e-6)
+    total = mean_over_processes(weight.sum()).clamp_min(1e-6)
     l1 = (F.l1_loss(predicted, target, reduction="none").mean(1) * weight).sum() / total
     giou = (generalized_box_iou_loss(predicted, target) * weight).sum() / total
     return l1, giou
@@ -99,25 +104,22 @@ def tracking_losses(
     if box_cells == "peak":
         losses["l1"], losses["giou"] = box_losses(boxes_at_peak(maps), boxes_cxcywh, present.float())
         return losses
-    columns, rows = target_cell(boxes_cxcywh, grid)
-    steps = torch.arange(grid, device=columns.device)
-    near = (steps.view(1, 1, -1) - columns.view(-1, 1, 1)).abs() <= 1
-    near = near & ((steps.view(1, -1, 1) - rows.view(-1, 1, 1)).abs() <= 1) & present.view(-1, 1, 1)
-    weight = near.float() / near.sum((1, 2), keepdim=True).clamp_min(1)
-    batch, row, column = near.nonzero(as_tuple=True)
-    predicted = maps.boxes[batch, :, row, column]
-    losses["l1"], losses["giou"] = box_losses(predicted, boxes_cxcywh[batch], weight[batch, row, column])
+    cells, inside = cells_around(boxes_cxcywh, grid)
+    weight = inside * present.view(-1, 1) / inside.sum(1, keepdim=True)
+    predicted = maps.boxes.flatten(2).gather(2, cells.unsqueeze(1).expand(-1, 4, -1)).transpose(1, 2)
+    target = boxes_cxcywh.unsqueeze(1).expand_as(predicted)
+    losses["l1"], losses["giou"] = box_losses(predicted.flatten(0, 1), target.flatten(0, 1), weight.flatten())
     return losses
 
 
-def coverage_mask(boxes_cxcywh: Tensor, grid: int) -> Tensor:
-    """[B, 4] -> [B, G, G]: the share of each cell that its box covers, 0 to 1 (EATrack, feature branch)."""
-    corners = box_convert(boxes_cxcywh, "cxcywh", "xyxy") * grid
-    steps = torch.arange(grid, device=boxes_cxcywh.device, dtype=boxes_cxcywh.dtype)
+def cells_around(boxes_cxcywh: Tensor, grid: int) -> tuple[Tensor, Tensor]:
+    """Indices [B, 9] of the target's cell and its neighbours, row-major, and which of them are on the grid.
 
-    def covered(low: Tensor, high: Tensor) -> Tensor:
-        return (torch.minimum(high[:, None], steps + 1) - torch.maximum(low[:, None], steps)).clamp(0, 1)
-
-    return (
-        covered(corners[:, 1], corners[:, 3])[:, :, None] * covered(corners[:, 0], corners[:, 2])[:, None, :]
-    )
+    Indices beyond the border are clamped to it.
+    """
+    columns, rows = target_cell(boxes_cxcywh, grid)
+    step = torch.arange(-1, 2, device=boxes_cxcywh.device)
+    x, y = columns.view(-1, 1, 1) + step, rows.view(-1, 1, 1) + step.view(-1, 1)
+    inside = (x >= 0) & (x < grid) & (y >= 0) & (y < grid)
+    cells = y.clamp(0, grid - 1) * grid + x.clamp(0, grid - 1)
+    return cells.flatten(1), inside.flatten(1)

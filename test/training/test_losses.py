@@ -1,4 +1,4 @@
-"""Identities of the losses: golden radii of the heat map, B-3, B-4, E-4."""
+"""Identities of the tracking losses: golden radii of the heat map, B-3, B-4."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 import pytest
 import torch
 
+from training import losses as losses_module
 from training.losses import (
     box_losses,
     boxes_at_peak,
-    coverage_mask,
     focal_loss,
     gaussian_radius,
     target_heat_map,
@@ -21,9 +21,9 @@ from training.models.centre_head import CentreMaps
 PRESENT = torch.ones(1, dtype=torch.bool)
 
 
-@pytest.mark.parametrize(("size", "radius"), [((4, 4), 1), ((10, 10), 2), ((8, 2), 0)])
-def test_golden_radii(size: tuple[int, int], radius: int) -> None:
-    assert gaussian_radius(*size) == radius
+def test_golden_radii() -> None:
+    sizes = torch.tensor([[4.0, 4.0], [10.0, 10.0], [8.0, 2.0], [0.0, 0.0]])
+    assert gaussian_radius(sizes).tolist() == [1, 2, 0, 0]
 
 
 def test_heat_map_of_radius_one() -> None:
@@ -80,17 +80,35 @@ def test_equal_boxes_cost_nothing_and_weights_are_shares() -> None:
     assert only_first == 0 and both.item() == pytest.approx(0.025, abs=1e-6)
 
 
-def test_coverage_mask() -> None:
-    """E-4: the mask sums to the area of the box inside the region; a covering box gives ones."""
+def test_the_batch_of_two_processes_is_the_mean_of_their_losses(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cells and boxes are counted over all processes, though one has fewer targets than the other."""
+    maps = CentreMaps(torch.randn(4, 5, 5), torch.randn(4, 2, 5, 5), torch.rand(4, 2, 5, 5))
     boxes = torch.tensor(
-        [[0.41, 0.33, 0.5, 0.21], [0.05, 0.95, 0.3, 0.4], [0.5, 0.5, 3.0, 3.0], [-1.0, 0.5, 0.2, 0.2]]
+        [[0.5, 0.5, 0.3, 0.2], [0.3, 0.2, 0.3, 0.3], [0.05, 0.9, 0.2, 0.4], [0.5, 0.5, 0.1, 0.1]]
     )
-    mask = coverage_mask(boxes, 16)
-    cells_px = 16 * 16
-    inside = torch.tensor([0.5 * 0.21, 0.2 * 0.25, 1.0, 0.0]) * 256 * 256
-    assert torch.allclose(mask.sum((1, 2)) * cells_px, inside, atol=0.5)
-    assert torch.equal(mask[2], torch.ones(16, 16))
-    assert mask.min() >= 0 and mask.max() <= 1
+    present = torch.tensor([True, True, True, False])
+    halves = [slice(0, 2), slice(2, 4)]
+
+    def parts() -> list[dict[str, torch.Tensor]]:
+        return [
+            tracking_losses(CentreMaps(*(m[h] for m in maps)), boxes[h], present[h], "around") for h in halves
+        ]
+
+    counts: list[torch.Tensor] = []
+    with monkeypatch.context() as patch:
+        patch.setattr(losses_module, "mean_over_processes", lambda count: counts.append(count) or count)
+        parts()
+    per_process = len(counts) // 2
+    means = [
+        torch.stack(pair).mean() for pair in zip(counts[:per_process], counts[per_process:], strict=True)
+    ]
+    answers = iter(means * 2)
+    monkeypatch.setattr(losses_module, "mean_over_processes", lambda _: next(answers))
+    shared = parts()
+    monkeypatch.undo()
+    whole = tracking_losses(maps, boxes, present, "around")
+    for name, value in whole.items():
+        assert (shared[0][name] + shared[1][name]).item() / 2 == pytest.approx(value.item(), rel=1e-5), name
 
 
 def test_box_at_the_windowed_peak() -> None:

@@ -46,11 +46,22 @@ def test_the_published_student_has_its_published_size() -> None:
     assert found["tokens"] == {"search": 256, "template": 128}
     assert found["states"] == [{"name": "state_0", "shape": [128, 192], "dtype": "float32", "bytes": 98304}]
 
+    assert found["template_macs"] == pytest.approx(0.099e9, rel=0.01)
+
+
+def test_the_published_teacher_has_its_published_size() -> None:
+    """B-8: 12 joint blocks; its template graph is the patch embedding alone."""
+    teacher = EATrackConfig(stage1_blocks=0, stage2_blocks=12)
+    found = describe(Recipe(name="teacher", student=teacher))
+    assert found["parameters"] == 7_979_205
+    assert found["position_table_parameters"] == 61_440
+    assert found["template_macs"] == 64 * 768 * 192
+
 
 def test_the_small_student_is_described_too() -> None:
     found = describe(Recipe(name="small", student=SMALL))
     assert found["tokens"] == {"search": 16, "template": 8}
-    assert 0 < found["linear_macs"] < found["macs"]
+    assert 0 < found["linear_macs"] < found["macs"] and 0 < found["template_macs"] < found["macs"]
 
 
 def test_rows_of_a_batch_do_not_see_each_other() -> None:
@@ -96,6 +107,16 @@ def test_template_slots_are_symmetric() -> None:
     assert torch.allclose(straight.maps.score, swapped.maps.score, atol=1e-5)
 
 
+def test_the_outputs_of_the_joint_blocks_are_kept_on_demand() -> None:
+    """Templates first, before any norm: the final norm of the last one gives the tokens of the head."""
+    student = small_student()
+    templates, search = torch.randn(2, 2, 3, 32, 32), torch.randn(2, 3, 64, 64)
+    plain, kept = student(templates, search), student(templates, search, keep_blocks=True)
+    assert plain.blocks == () and [tuple(b.shape) for b in kept.blocks] == [(2, 8 + 16, 48)] * 2
+    assert torch.equal(plain.tokens, kept.tokens)
+    assert torch.equal(student.norm(kept.blocks[-1][:, 8:]), kept.tokens)
+
+
 def test_the_embedding_is_normalised_and_follows_the_peak() -> None:
     student = small_student()
     result = student(torch.randn(2, 2, 3, 32, 32), torch.randn(2, 3, 64, 64))
@@ -111,6 +132,7 @@ def test_the_embedding_is_normalised_and_follows_the_peak() -> None:
     ("changes", "message"),
     [
         ({"search_size": 100}, "search_size = 100 must be a multiple of stride = 16"),
+        ({"stage2_blocks": 0}, "stage2_blocks = 0 must be at least 1"),
         ({"stem": "mlp"}, "stem = 'mlp' is unknown; accepted are 'patch' and 'conv'"),
         ({"heads": 5}, "width = 192 must be a multiple of heads = 5"),
     ],

@@ -1,1 +1,1 @@
-"""One module a method: (batch, progress) -> named losses."""
+"""One module a method: `build(student, recipe)` gives (batch, progress) -> named, unweighted losses."""

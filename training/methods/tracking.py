@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 
 from ..data.sampler import Batch
 from ..losses import tracking_losses
 from ..models.eatrack import EATrackStudent
 from ..models.layers import normalise
+
+if TYPE_CHECKING:  # the recipe knows the switches of every method
+    from ..recipe import Recipe
+
+
+def build(student: EATrackStudent, recipe: Recipe) -> Tracking:
+    """The method of a recipe."""
+    return Tracking(student, recipe.box_cells)
 
 
 class Tracking(nn.Module):

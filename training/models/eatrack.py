@@ -1,8 +1,9 @@
-"""The EATrack student: a cached template stage and a joint stage (EATrack, CVPR 2026).
+"""The network of EATrack (CVPR 2026): a cached template stage and a joint stage.
 
 Stage 1 runs the same blocks on each template alone and on the search region alone; stage 2 attends
 jointly over [template 1, template 2, search]. The output of stage 1 for the templates is the state
-that the drone caches, so a frame costs stage 1 of the search region and stage 2.
+that the drone caches, so a frame costs stage 1 of the search region and stage 2. Without a stage 1
+(`stage1_blocks: 0`) it is the one-stream tracker of OSTrack, the teacher.
 """
 
 from __future__ import annotations
@@ -42,10 +43,18 @@ class EATrackConfig:
                 raise ValueError(
                     f"{name} = {getattr(self, name)} must be a multiple of stride = {self.stride}"
                 )
+        for name in ("stage2_blocks", "template_slots"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} = {getattr(self, name)} must be at least 1")
         if self.stem not in ("patch", "conv"):
             raise ValueError(f"stem = {self.stem!r} is unknown; accepted are 'patch' and 'conv'")
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} must be a multiple of heads = {self.heads}")
+
+    @property
+    def blocks(self) -> int:
+        """Of both stages."""
+        return self.stage1_blocks + self.stage2_blocks
 
     @property
     def grid(self) -> int:
@@ -61,6 +70,7 @@ class EATrackConfig:
 class SearchResult(NamedTuple):
     maps: CentreMaps
     tokens: Tensor  # [B, G*G, D] search tokens after the final norm
+    blocks: tuple[Tensor, ...] = ()  # [B, T*g*g + G*G, D] each: outputs of stage 2, if asked for
 
 
 class EATrackStudent(nn.Module):
@@ -71,10 +81,8 @@ class EATrackStudent(nn.Module):
         self.stem = stem(config.width, config.stride)
         self.template_positions = position_table(config.template_grid**2, config.width)
         self.search_positions = position_table(config.grid**2, config.width)
-        count = config.stage1_blocks + config.stage2_blocks
-        blocks = transformer_blocks(
-            count, config.width, config.heads, config.mlp_ratio, torch.linspace(0, config.drop_path, count)
-        )
+        rates = torch.linspace(0, config.drop_path, config.blocks)
+        blocks = transformer_blocks(config.blocks, config.width, config.heads, config.mlp_ratio, rates)
         self.stage1, self.stage2 = blocks[: config.stage1_blocks], blocks[config.stage1_blocks :]
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self.head = CentreHead(config.width, config.head_channels)
@@ -90,21 +98,27 @@ class EATrackStudent(nn.Module):
             tokens = block(tokens)
         return tokens.reshape(batch, slots * tokens.shape[1], -1)
 
-    def search(self, search: Tensor, state: Tensor) -> SearchResult:
-        """Normalised search regions [B, 3, Hx, Wx] and the state of their targets -> maps."""
+    def search(self, search: Tensor, state: Tensor, keep_blocks: bool = False) -> SearchResult:
+        """Normalised search regions [B, 3, Hx, Wx] and the state of their targets -> maps.
+
+        `keep_blocks` also returns what every block of stage 2 gives: templates first, before any norm.
+        """
         tokens = self._tokens(search, self.search_positions)
         for block in self.stage1:
             tokens = block(tokens)
         joint = torch.cat([state, tokens], dim=1)
+        kept = []
         for block in self.stage2:
             joint = block(joint)
+            if keep_blocks:
+                kept.append(joint)
         tokens = self.norm(joint[:, state.shape[1] :])
         grid = self.config.grid
         features = tokens.transpose(1, 2).reshape(-1, self.config.width, grid, grid)
-        return SearchResult(self.head(features), tokens)
+        return SearchResult(self.head(features), tokens, tuple(kept))
 
-    def forward(self, templates: Tensor, search: Tensor) -> SearchResult:
-        return self.search(search, self.encode_template(templates))
+    def forward(self, templates: Tensor, search: Tensor, keep_blocks: bool = False) -> SearchResult:
+        return self.search(search, self.encode_template(templates), keep_blocks)
 
     def _tokens(self, images: Tensor, positions: Tensor) -> Tensor:
         return self.stem(images).flatten(2).transpose(1, 2) + positions

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 
 import torch
@@ -19,9 +20,13 @@ def normalise(images: Tensor) -> Tensor:
     The cast comes first: TensorRT accepts no other operator on uint8.
     """
     x = images.float() / 255.0
-    mean = torch.tensor(IMAGENET_MEAN, device=x.device)
-    std = torch.tensor(IMAGENET_STD, device=x.device)
+    mean, std = (_filled(values, x.device) for values in (IMAGENET_MEAN, IMAGENET_STD))
     return ((x - mean) / std).movedim(-1, -3)
+
+
+def _filled(values: Sequence[float], device: torch.device) -> Tensor:
+    """A vector made on the device: torch.tensor would copy it there, and wait for all work before it."""
+    return torch.stack([torch.full((), value, device=device) for value in values])
 
 
 def transformer_blocks(
@@ -33,6 +38,11 @@ def transformer_blocks(
         Block(width, heads, mlp_ratio, qkv_bias=True, drop_path=float(rate), norm_layer=norm)
         for rate in drop_path[:count]
     )
+
+
+def matching_block(block: int, blocks: int, other_blocks: int) -> int:
+    """The block of another network at the same relative depth, ceil(T l / S); both count from 1."""
+    return -(-other_blocks * block // blocks)
 
 
 class PatchStem(nn.Module):
