@@ -1,43 +1,99 @@
-"""python -m training <train | export | card | describe | show-batch>"""
+"""python -m training <train | describe | show-batch | curves | ablate | export | card>"""
 
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import sys
+import time
 from pathlib import Path
+
+# torch takes seconds to import: only the commands that need it do.
+from .data.images import TooManyUnreadable
+from .interrupt import Stopped
 
 EXAMPLES = """\
 examples:
   python -m training describe training/recipes/eatrack_deit_tiny.yaml
   python -m training show-batch training/recipes/eatrack_small.yaml --data DATA --output batch.png
-  python -m training train training/recipes/eatrack_small.yaml --data DATA --output runs/eatrack_small
+  python -m training train training/recipes/smoke.yaml --data DATA
+  python -m training train TEACHER.yaml STUDENT.yaml --data DATA --output runs
+  torchrun --nproc_per_node 4 -m training train training/recipes/eatrack_small.yaml --data DATA
+  python -m training curves runs/eatrack_small --output curves.png
   python -m training export runs/eatrack_small/student.pt --name eatrack_small --output models/eatrack_small
   python -m training card models/eatrack_small evaluation.json --notes notes.md
 
-DATA is a folder of sources: <source>/annotations.csv (image,x,y,w,h,label,track) and the images it names.
+DATA is a folder of data sets: GOT-10k, LaSOT, TrackingNet, VisDrone-SOT and COCO as they are published, or
+<name>/annotations.csv (image,x,y,w,h,label,track) and the images that it names.
 """
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Exit code: 0 done, 1 an error in one sentence, 2 wrong arguments, 128 + n left because of signal n."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.run(options)
+    except Stopped as stopped:
+        _say(f"{stopped}; the same command goes on from there")
+        return stopped.exit_code
+    except KeyboardInterrupt:
+        print("left at once; the same command goes on from the last checkpoint", file=sys.stderr)
+        return 130
+    except (OSError, ValueError, FloatingPointError, TooManyUnreadable) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m training", description=EXAMPLES, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="run a recipe, or go on with an interrupted run")
-    train.add_argument("recipe", type=Path)
-    train.add_argument("--data", type=Path, required=True, help="folder of source folders")
-    train.add_argument(
-        "--output", type=Path, help="folder of the run (default: runs/<name>); resumes if it holds one"
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name: str, run: object, help: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=help, description=help)
+        added.set_defaults(run=run)
+        return added
+
+    train = command(
+        "train", _train, "run recipes one after the other; what is done or begun is not done again"
     )
+    train.add_argument("recipes", type=Path, nargs="+", metavar="recipe")
+    _add_data(train)
+    train.add_argument("--output", type=Path, default=Path("runs"), help="the run of a recipe is OUTPUT/NAME")
     train.add_argument("--workers", type=int, help="processes that make samples (default: the recipe's)")
-    describe = commands.add_parser("describe", help="print a student's size and cost as JSON")
+    train.add_argument(
+        "--minutes",
+        type=float,
+        help="save and leave after so long; the same command goes on (default: never)",
+    )
+
+    describe = command("describe", _describe, "print a network's size and cost as JSON")
     describe.add_argument("recipe", type=Path)
-    show = commands.add_parser("show-batch", help="draw training samples into a picture")
+
+    show = command("show-batch", _show_batch, "draw training samples into a picture")
     show.add_argument("recipe", type=Path)
-    show.add_argument("--data", type=Path, required=True)
+    _add_data(show)
     show.add_argument("--output", type=Path, default=Path("batch.png"))
-    export = commands.add_parser("export", help="make a model bundle from a student")
-    export.add_argument("student", type=Path, help="student.pt of a run")
+    show.add_argument("--part", help="of the sample making, a key of the recipe's data section: it alone")
+
+    curves = command("curves", _curves, "draw the learning curves of runs into a picture")
+    curves.add_argument("runs", type=Path, nargs="+", metavar="run", help="folder of a run")
+    curves.add_argument("--names", nargs="*", default=[], help="what to draw (default: losses and scores)")
+    curves.add_argument("--output", type=Path, default=Path("curves.png"))
+
+    ablate = command("ablate", _ablate, "train with and without each part of the distillation; compare")
+    ablate.add_argument("recipe", type=Path, help="of the method eatrack; its teacher is in OUTPUT")
+    _add_data(ablate)
+    ablate.add_argument("--output", type=Path, default=Path("runs"))
+    ablate.add_argument("--seeds", type=int, default=3, help="trainings of each kind")
+    ablate.add_argument("--steps", type=int, required=True, help="of each training")
+    ablate.add_argument("--sequences", type=Path, help="real sequences to score on, beside held-out videos")
+
+    export = command("export", _export, "make a model bundle from a student")
+    export.add_argument("student", type=Path, help="student.pt or best.pt of a run")
     export.add_argument("--name", required=True, help="name of the model")
     export.add_argument("--output", type=Path, required=True, help="folder of the bundle")
     export.add_argument(
@@ -48,60 +104,93 @@ def main(arguments: list[str] | None = None) -> int:
     )
     export.add_argument("--precision", choices=["float32", "float16"], default="float32")
     export.add_argument("--data", nargs="*", default=[], help="names and licences of the training data")
-    card = commands.add_parser(
-        "card", help="write the scores of an evaluation into a bundle, and its model card"
-    )
+
+    card = command("card", _card, "write the scores of an evaluation into a bundle, and its model card")
     card.add_argument("bundle", type=Path)
     card.add_argument("evaluation", type=Path, help="JSON of `distill-tracker evaluate --json`")
     card.add_argument("--notes", type=Path, help="Markdown: what the model is good and bad at")
-    options = parser.parse_args(arguments)
+    return parser
+
+
+def _add_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, required=True, help="folder of data sets")
+
+
+def _train(options: argparse.Namespace) -> None:
+    deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
+    import torch.distributed
+
+    from .recipe import check_order, read_recipe
+    from .train import train
+
+    recipes = [read_recipe(path) for path in options.recipes]
+    check_order(recipes, options.output)
     try:
-        return _run(options)
-    except (FileNotFoundError, ValueError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        for recipe in recipes:
+            student = train(recipe, options.data, options.output / recipe.name, options.workers, deadline)
+            _say(f"{recipe.name} is done: {student}")
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+    _say(f"next: python -m training export {student} --name {recipe.name} --output models/{recipe.name}")
 
 
-def _run(options: argparse.Namespace) -> int:
-    # torch takes seconds to import: only when a command needs it.
-    if options.command == "export":
-        from .export import export_bundle
+def _describe(options: argparse.Namespace) -> None:
+    from .describe import describe
+    from .recipe import read_recipe
 
-        export_bundle(
-            options.student,
-            options.name,
-            options.output,
-            window_weight=options.window_weight,
-            lost_threshold=options.lost_threshold,
-            precision=options.precision,
-            data=options.data,
-        )
-        return 0
-    if options.command == "card":
-        from .model_card import record_scores
+    _say(json.dumps(describe(read_recipe(options.recipe)), indent=2))
 
-        print(f"wrote {record_scores(options.bundle, options.evaluation, options.notes)}")
-        return 0
+
+def _show_batch(options: argparse.Namespace) -> None:
+    from .recipe import read_recipe
+    from .show_batch import show_batch
+
+    show_batch(read_recipe(options.recipe), options.data, options.output, options.part)
+    _say(f"wrote {options.output}")
+
+
+def _curves(options: argparse.Namespace) -> None:
+    from .curves import draw_curves
+
+    draw_curves(options.runs, options.names, options.output)
+    _say(f"wrote {options.output}")
+
+
+def _ablate(options: argparse.Namespace) -> None:
+    from .ablate import ablate
     from .recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
-    if options.command == "describe":
-        import json
+    ablate(recipe, options.data, options.output, options.seeds, options.steps, options.sequences)
+    _say(f"wrote {options.output / 'ablation.md'}")
 
-        from .describe import describe
 
-        print(json.dumps(describe(recipe), indent=2))
-    elif options.command == "show-batch":
-        from .show_batch import show_batch
+def _export(options: argparse.Namespace) -> None:
+    from .export import export_bundle
 
-        show_batch(recipe, options.data, options.output)
-        print(f"wrote {options.output}")
-    else:
-        from .train import train
+    bundle = export_bundle(
+        options.student,
+        options.name,
+        options.output,
+        window_weight=options.window_weight,
+        lost_threshold=options.lost_threshold,
+        precision=options.precision,
+        data=options.data,
+    )
+    _say(f"wrote {bundle}")
 
-        student = train(recipe, options.data, options.output or Path("runs") / recipe.name, options.workers)
-        print(f"the student is {student}; next: python -m training export {student} --name {recipe.name}")
-    return 0
+
+def _card(options: argparse.Namespace) -> None:
+    from .model_card import record_scores
+
+    _say(f"wrote {record_scores(options.bundle, options.evaluation, options.notes)}")
+
+
+def _say(text: str) -> None:
+    """Of several processes, the first one alone speaks."""
+    if os.environ.get("RANK", "0") == "0":
+        print(text)
 
 
 if __name__ == "__main__":

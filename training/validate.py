@@ -9,58 +9,81 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_tracker_ros.core.boxes import Boxes
+from distill_tracker_ros.core.config import TrackerConfig
+from distill_tracker_ros.core.engine import Engine
 from distill_tracker_ros.core.frame import ArrayFrame
-from distill_tracker_ros.evaluation import metrics
-from distill_tracker_ros.evaluation.replay import SessionTracker, regular_stamps_ns, steps
+from distill_tracker_ros.evaluation import metrics, sequences
+from distill_tracker_ros.evaluation.replay import (
+    DEFAULT_RATE_HZ,
+    SessionTracker,
+    regular_stamps_ns,
+    steps,
+)
 
 from .data.flights import flight
-from .data.sources import Footage, ImageStore
+from .data.footage import Footage
+from .data.images import ImageStore
 from .models.eatrack import EATrackConfig, EATrackStudent
+from .recipe import Recipe
 from .spec import eatrack_spec
 from .torch_engine import TorchEngine
 
-TRACK_RATE_HZ = 10.0  # the tracks are spaced samples of videos
-FLIGHT_RATE_HZ = 30.0
+SPACED_RATE_HZ = 10.0  # of tracks whose frames are samples far apart
 
 
 @dataclass(frozen=True)
 class Video:
-    """Frames with the target's box in each."""
+    """Frames, and the target's box in each."""
 
     name: str
-    frames: list[NDArray[np.uint8]]
-    truth_xywh: Boxes  # (N, 4)
+    frames: Sequence[NDArray[np.uint8]]  # RGB, (H, W, 3) each; may be read when asked for
+    truth_xywh: Boxes  # (N, 4) frame pixels, nan where the target is not to be seen
     rate_hz: float
+
+    @classmethod
+    def of_sequence(cls, sequence: sequences.Sequence) -> Video:
+        """A sequence with a truth."""
+        truth = np.where(sequence.visible[:, None], sequence.truth_xywh, np.nan)
+        return cls(sequence.name, sequence.frames, truth, sequence.rate_hz or DEFAULT_RATE_HZ)
+
+
+def validation_videos(recipe: Recipe, footage: Sequence[Footage], images: ImageStore) -> list[Video]:
+    """The recipe's held-out tracks and flights."""
+    flown = flights(footage, images, recipe.validation_flights, recipe.seed)
+    return held_out_tracks(footage, images, recipe.data.held_out) + flown
 
 
 def flights(footage: Sequence[Footage], images: ImageStore, count: int, seed: int) -> list[Video]:
     """Synthetic videos (see data.flights) of objects of the footage, three in each."""
+    shown = [item for item in footage if item.visible.any()] if count else []
     found = []
     for number in range(count):
         rng = np.random.default_rng((seed, number))
-        objects = [footage[rng.integers(len(footage))].shots[0] for _ in range(3)]
-        found.append(Video(f"flight/{number}", *flight(rng, images, objects), FLIGHT_RATE_HZ))
+        chosen = [shown[rng.integers(len(shown))] for _ in range(3)]
+        objects = [item.shot(int(item.visible.argmax())) for item in chosen]
+        found.append(Video(f"flight/{number}", *flight(rng, images, objects), DEFAULT_RATE_HZ))
     return found
 
 
-def held_out_sequences(footage: Sequence[Footage], images: ImageStore, names: Sequence[str]) -> list[Video]:
-    """The tracks called `source/name`.
+def held_out_tracks(footage: Sequence[Footage], images: ImageStore, names: Sequence[str]) -> list[Video]:
+    """The tracks called `source/name`, each from the first frame that shows its target.
 
     Raises:
         ValueError: there is no such track (the first missing one is named).
     """
-    known = {f"{item.source}/{item.name}": item for item in footage if item.is_video}
+    known = {f"{item.source}/{item.name}": item for item in footage if item.is_video and item.visible.any()}
     if missing := [name for name in names if name not in known]:
         raise ValueError(f"held_out names {missing[0]!r}, which is no video track of the sources")
-    return [
-        Video(
-            name,
-            _same_size([images[shot.image] for shot in known[name].shots]),
-            np.array([shot.box_xywh for shot in known[name].shots]),
-            TRACK_RATE_HZ,
-        )
-        for name in names
-    ]
+    return [_track(name, known[name], images) for name in names]
+
+
+def _track(name: str, item: Footage, images: ImageStore) -> Video:
+    first = int(item.visible.argmax())
+    truth = np.where(item.visible[:, None], item.boxes_xywh, np.nan)[first:]
+    files = [item.images[index] for index in range(first, len(item))]
+    if item.spaced:
+        return Video(name, _same_size([images[file] for file in files]), truth, SPACED_RATE_HZ)
+    return Video(name, sequences.ImageFrames(files), truth, DEFAULT_RATE_HZ)
 
 
 def _same_size(frames: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
@@ -70,14 +93,15 @@ def _same_size(frames: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
 
 
 def validate(student: EATrackStudent, config: EATrackConfig, videos: Sequence[Video]) -> float:
-    """Mean success AUC; nan without videos. The student is left in eval mode."""
-    if not videos:
-        return float("nan")
+    """Mean success AUC over the videos. The student is left in eval mode."""
     engine = TorchEngine(student, eatrack_spec(config, "validated"))
-    scores = []
-    for video in videos:
-        frames, stamps = map(ArrayFrame, video.frames), regular_stamps_ns(len(video.frames), video.rate_hz)
-        made = steps(SessionTracker(engine), frames, video.truth_xywh[0], stamps.tolist())
-        boxes = [step.track.box_xywh for step in made]
-        scores.append(metrics.score(boxes, video.truth_xywh).success_auc)
-    return float(np.mean(scores))
+    return float(np.mean([success_auc(engine, video) for video in videos]))
+
+
+def success_auc(engine: Engine, video: Video, config: TrackerConfig | None = None) -> float:
+    """Of one pass from the first box; frames without truth left out."""
+    stamps = regular_stamps_ns(len(video.frames), video.rate_hz)
+    tracker = SessionTracker(engine, config)
+    made = steps(tracker, map(ArrayFrame, video.frames), video.truth_xywh[0], stamps.tolist())
+    boxes = [step.track.box_xywh for step in made]
+    return metrics.score(boxes, video.truth_xywh).success_auc

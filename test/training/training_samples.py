@@ -52,6 +52,7 @@ def random_batch(count: int = 4) -> Batch:
         pixels(count, 64, 64, 3, seed=1),
         torch.from_numpy(np.hstack([centre, size]).astype(np.float32)),
         torch.ones(count, dtype=torch.bool),
+        torch.full((count, 2, 4), 0.5),
     )
 
 

@@ -1,1 +1,1 @@
-"""Where training samples come from: annotated images, synthetic scenes, and how they are augmented."""
+"""Where training samples come from: data sets, the choice of objects and frames, and how crops are drawn."""

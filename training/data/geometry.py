@@ -1,79 +1,86 @@
-"""Affine views of images. Points are continuous (pixel centres at +0.5), matrices 3 x 3 on (x, y, 1)."""
+"""Affine maps and boxes of many views at once, on the host.
+
+Points are continuous (pixel centres at +0.5); a map is [..., 2, 3], p -> map @ (x, y, 1); all float64.
+"""
 
 from __future__ import annotations
 
-import math
-
-import cv2
-import numpy as np
-from numpy.typing import ArrayLike, NDArray
-
-from distill_tracker_ros.core.boxes import Boxes, xywh_to_cxcywh
-from distill_tracker_ros.core.crop import Region
-
-Matrix = NDArray[np.float64]
+import torch
+from torch import Tensor
 
 
-def warp_about(centre: ArrayLike, linear: Matrix, shift: ArrayLike = (0.0, 0.0)) -> Matrix:
-    """p -> linear (p - centre) + centre + shift."""
-    c = np.asarray(centre, np.float64)
-    matrix = np.eye(3)
-    matrix[:2, :2] = linear
-    matrix[:2, 2] = c + np.asarray(shift, np.float64) - linear @ c
-    return matrix
+def linear_maps(degrees: Tensor, scale_x: Tensor, scale_y: Tensor, shear: Tensor) -> Tensor:
+    """Scale, then shear, then turn: [...] each -> [..., 2, 2]. A negative `scale_x` mirrors."""
+    c, s = torch.deg2rad(degrees).cos(), torch.deg2rad(degrees).sin()
+    top = torch.stack([c * scale_x, (c * shear - s) * scale_y], -1)
+    return torch.stack([top, torch.stack([s * scale_x, (s * shear + c) * scale_y], -1)], -2)
 
 
-def linear_map(degrees: float, scale_x: float, scale_y: float, shear: float = 0.0) -> Matrix:
-    """Scale, then shear, then turn; 2 x 2. A negative `scale_x` mirrors."""
-    a = math.radians(degrees)
-    turn = np.array([[math.cos(a), -math.sin(a)], [math.sin(a), math.cos(a)]])
-    return turn @ np.array([[1.0, shear], [0.0, 1.0]]) @ np.diag([scale_x, scale_y])
+def warps_about(centre: Tensor, linear: Tensor, to: Tensor) -> Tensor:
+    """p -> linear (p - centre) + to; [..., 2], [..., 2, 2], [..., 2] -> [..., 2, 3]."""
+    return torch.cat([linear, (to - _times(linear, centre)).unsqueeze(-1)], -1)
 
 
-def warp_box(box_xywh: ArrayLike, matrix: Matrix) -> Boxes:
-    """The box around the ellipse inscribed in a box, after an affine map.
+def scalings(scale: Tensor, shift: Tensor) -> Tensor:
+    """p -> scale p + shift; [..., 2] each -> [..., 2, 3]."""
+    return torch.cat([torch.diag_embed(scale), shift.unsqueeze(-1)], -1)
+
+
+def chained(outer: Tensor, inner: Tensor) -> Tensor:
+    """p -> outer(inner(p))."""
+    linear = (outer[..., :2].unsqueeze(-1) * inner[..., :2].unsqueeze(-3)).sum(-2)
+    return torch.cat([linear, mapped(outer, inner[..., 2]).unsqueeze(-1)], -1)
+
+
+def inverse(maps: Tensor) -> Tensor:
+    a, b, c, d = (maps[..., i, j] for i in (0, 1) for j in (0, 1))
+    adjoint = torch.stack([torch.stack([d, -b], -1), torch.stack([-c, a], -1)], -2)
+    linear = adjoint / (a * d - b * c)[..., None, None]
+    return torch.cat([linear, -_times(linear, maps[..., 2]).unsqueeze(-1)], -1)
+
+
+def mapped(maps: Tensor, points: Tensor) -> Tensor:
+    """[..., 2, 3], [..., 2] -> [..., 2]."""
+    return _times(maps[..., :2], points) + maps[..., 2]
+
+
+def warped_boxes(boxes_xywh: Tensor, maps: Tensor) -> Tensor:
+    """The boxes around the ellipses inscribed in boxes, after affine maps; [..., 4], [..., 2, 3] -> [..., 4].
 
     Exact for scaling, mirroring and quarter turns; for other turns the ellipse stays closer to a real
     object's outline than the corners of the box would.
     """
-    cx, cy, w, h = xywh_to_cxcywh(box_xywh)
-    centre = matrix[:2, :2] @ (cx, cy) + matrix[:2, 2]
-    half = np.hypot(matrix[:2, 0] * w / 2, matrix[:2, 1] * h / 2)
-    return np.concatenate([centre - half, 2 * half])
+    size = boxes_xywh[..., 2:]
+    centre = mapped(maps, boxes_xywh[..., :2] + size / 2)
+    half = (maps[..., :2] * (size / 2).unsqueeze(-2)).norm(dim=-1)
+    return torch.cat([centre - half, 2 * half], -1)
 
 
-def region_matrix(region: Region, size: int) -> Matrix:
-    """Frame pixels -> pixels of the region's crop of size x size; the map of `core.crop.cut`."""
-    scale = size / region.side
-    return np.array([[scale, 0, -region.x * scale], [0, scale, -region.y * scale], [0, 0, 1]])
+def warped_bounds(rectangles_xyxy: Tensor, maps: Tensor) -> Tensor:
+    """The upright rectangles around mapped ones; [..., 4], [..., 2, 3] -> [..., 4] xyxy."""
+    low, high = rectangles_xyxy[..., :2], rectangles_xyxy[..., 2:]
+    centre = mapped(maps, (low + high) / 2)
+    reach = _times(maps[..., :2].abs(), (high - low) / 2)
+    return torch.cat([centre - reach, centre + reach], -1)
 
 
-def render(
-    image: NDArray[np.uint8], matrix: Matrix, size: int, canvas: NDArray[np.uint8] | None = None
-) -> NDArray[np.uint8]:
-    """Draw an image through a matrix (image pixels -> canvas pixels) on a canvas of size x size.
+def regions_around(boxes_xywh: Tensor, factor: float) -> Tensor:
+    """`core.crop.region_around` of many boxes, its rounding included; [..., 4] -> [..., 3] x, y, side."""
+    size = boxes_xywh[..., 2:]
+    side = (size.prod(-1).sqrt() * factor).ceil().clamp_min(1).unsqueeze(-1)
+    return torch.cat([(boxes_xywh[..., :2] + size / 2 - side / 2).round(), side], -1)
 
-    Without a canvas, what the image does not cover is zero. Strong shrinking averages first.
-    """
-    shrink = 1 / math.sqrt(max(abs(np.linalg.det(matrix[:2, :2])), 1e-12))
-    if shrink > 1.7:
-        factor = min(2 ** round(math.log2(shrink)), min(image.shape[:2]))
-        small = cv2.resize(
-            image,
-            (max(1, image.shape[1] // factor), max(1, image.shape[0] // factor)),
-            interpolation=cv2.INTER_AREA,
-        )
-        matrix = matrix @ np.diag([image.shape[1] / small.shape[1], image.shape[0] / small.shape[0], 1.0])
-        image = small
-    at_centres = matrix[:2].copy()  # OpenCV counts pixel centres from 0, we from 0.5
-    at_centres[:, 2] += at_centres[:, :2] @ (0.5, 0.5) - 0.5
-    if canvas is None:
-        return cv2.warpAffine(image, at_centres, (size, size), flags=cv2.INTER_LINEAR)
-    return cv2.warpAffine(
-        image,
-        at_centres,
-        (size, size),
-        dst=canvas.copy(),
-        flags=cv2.INTER_LINEAR,
-        borderMode=cv2.BORDER_TRANSPARENT,
-    )
+
+def boxes_in_regions(boxes_xywh: Tensor, regions: Tensor) -> Tensor:
+    """`core.crop.box_to_region` of many; [..., 4], [..., 3] -> [..., 4] cxcywh relative to the side."""
+    centre = boxes_xywh[..., :2] + boxes_xywh[..., 2:] / 2 - regions[..., :2]
+    return torch.cat([centre, boxes_xywh[..., 2:]], -1) / regions[..., 2:]
+
+
+def from_crops(regions: Tensor, size: int) -> Tensor:
+    """Pixels of the regions' crops of size x size -> frame pixels; [..., 3] -> [..., 2, 3]."""
+    return scalings((regions[..., 2:] / size).expand_as(regions[..., :2]), regions[..., :2])
+
+
+def _times(linear: Tensor, points: Tensor) -> Tensor:
+    return (linear * points.unsqueeze(-2)).sum(-1)  # a matrix product may round otherwise in another batch
