@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench train-release clean
 
 LEVEL ?= runtime
 
@@ -16,7 +16,7 @@ export FASTRTPS_DEFAULT_PROFILES_FILE ?= $(CURDIR)/config/fastdds_large_images.x
 IN_ROS := . install/setup.bash &&
 
 help:  ## list the commands
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile | expand -t 24
 
 setup:  ## make the environment and build the packages (LEVEL=test: with test tools and training)
 	scripts/setup.sh $(LEVEL)
@@ -40,6 +40,16 @@ lint:  ## check style, types and the direction of imports
 bench:  ## measure speed against the usual alternatives (BENCH_ARGS="--help" lists the choices)
 	scripts/setup.sh runtime
 	$(IN_ROS) python3 benchmarks/run.py $(BENCH_ARGS)
+
+# What the shipped models come from, each begun from those before; the larger ones need a GPU.
+GPUS = $(words $(wildcard /dev/nvidia[0-9] /dev/nvidia[0-9][0-9]))
+ON_CPUS = $(filter 0,$(GPUS))
+RELEASE = eatrack_small eatrack_teacher_nano eatrack_nano $(if $(ON_CPUS),,eatrack_teacher_release eatrack_release)
+train-release:  ## train the shipped models: DATA=folder of data sets [BUDGET=minutes]; goes on where it stopped
+	$(if $(DATA),,$(error say DATA=folder: what lies in it is described in docs/training_data.md))
+	scripts/setup.sh test
+	$(IN_ROS) $(if $(ON_CPUS),OMP_NUM_THREADS=1) torchrun --nproc_per_node $(if $(ON_CPUS),2,$(GPUS)) -m training train \
+	  $(RELEASE:%=training/recipes/%.yaml) --data "$(DATA)" $(if $(BUDGET),--minutes $(BUDGET))
 
 clean:  ## remove what was built; the environment in .venv stays
 	rm -rf build install log .mypy_cache .pytest_cache .ruff_cache .import_linter_cache *.egg-info

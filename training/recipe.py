@@ -18,6 +18,7 @@ from .schedule import SCHEDULES
 from .start import Start
 
 RECIPES = Path(__file__).parent / "recipes"
+_WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
 METHODS = ("tracking", "eatrack")  # modules of training.methods
 PRECISIONS = ("no", "bf16")
 BOX_CELLS = ("peak", "around")
@@ -80,22 +81,39 @@ class Recipe:
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe from YAML.
+    """A recipe from YAML. With `extends: FILE` (beside it) only what differs from that recipe is written.
 
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: an unknown key (the accepted ones are named), a missing name or a wrong value.
     """
+    content = _content(path)
+    if "name" not in content:
+        raise ValueError(f"{path}: a recipe is a mapping with at least the key 'name'")
+    recipe: Recipe = _build(Recipe, content, str(path))
+    return recipe
+
+
+def _content(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise FileNotFoundError(f"recipe {path} does not exist; shipped ones are in {RECIPES}")
     try:
         content = yaml.safe_load(path.read_text())
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
-    if not isinstance(content, dict) or "name" not in content:
+    if not isinstance(content, dict):
         raise ValueError(f"{path}: a recipe is a mapping with at least the key 'name'")
-    recipe: Recipe = _build(Recipe, content, str(path))
-    return recipe
+    base = content.pop("extends", None)
+    return content if base is None else _over(_content(path.parent / str(base)), content)
+
+
+def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The base with changes, mapping by mapping."""
+    found = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, dict) and isinstance(found.get(key), dict)
+        found[key] = _over(found[key], value) if both else value
+    return found
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:
@@ -173,8 +191,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
     if float in types and type(value) is int:
         return float(value)
     hint_on_yaml = " (YAML reads 1e-3 as a text; write 1.0e-3)" if _is_number(value) else ""
-    names = " or ".join("a number" if t is float else t.__name__ for t in types)
-    raise ValueError(f"{where} must be of type {names}; got {value!r}{hint_on_yaml}")
+    raise ValueError(f"{where} must be {' or '.join(_WORDS[t] for t in types)}; got {value!r}{hint_on_yaml}")
 
 
 def _is_number(value: Any) -> bool:
