@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 from .core.engine import Engine
 from .runtime.load import BACKENDS, load_engine
 
-DEFAULT_MODEL = "eatrack_small"
+DEFAULT_MODEL = "eatrack_nano"
 
 
 Arguments = argparse.ArgumentParser | argparse._ArgumentGroup

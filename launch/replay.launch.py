@@ -1,7 +1,7 @@
 """Play a recording through the live tracker and score what it published; ends with the recording.
 
 ros2 launch distill_tracker_ros replay.launch.py path:=flight.mcap
-ros2 launch distill_tracker_ros replay.launch.py path:=flight.mcap model:=eatrack_small lockstep:=true
+ros2 launch distill_tracker_ros replay.launch.py path:=flight.mcap model:=eatrack_nano lockstep:=true
 """
 
 from __future__ import annotations

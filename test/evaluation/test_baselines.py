@@ -369,7 +369,7 @@ def test_networks_of_another_tracker_are_refused(tmp_path: Path):
 
 def test_a_network_that_ends_the_process_that_reads_it_is_refused():
     """One of our own bundles: OpenCV 4.11 dies of it."""
-    bundle = Path(__file__).parents[2] / "models" / "eatrack_small"
+    bundle = Path(__file__).parents[2] / "models" / "eatrack_nano"
     with pytest.raises(BaselineError, match=r"search\.onnx"):
         open_baseline(f"vit:{bundle}/search.onnx")
 

@@ -52,7 +52,7 @@ class Evil:
 
 def test_reading_a_file_runs_no_code(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     torch.save({"weights": Evil()}, tmp_path / "evil.pt")
-    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Evil()))
+    (tmp_path / "evil.pickle").write_bytes(pickle.dumps(Evil(), protocol=2))
     for name in ("evil.pt", "evil.pickle"):
         with pytest.raises(ValueError, match=f"{name} is not a file that training writes"):
             load(tmp_path / name)

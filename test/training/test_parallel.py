@@ -30,12 +30,12 @@ from training.parallel import (
     share_batch_norm,
     smallest_over_processes,
 )
-from training.recipe import Recipe
+from training.recipe import Optimiser, Recipe
 from training.train import train
 
 RECIPE = small_recipe(
     data=DataConfig(),
-    optimiser=replace(small_recipe().optimiser, batch_size=8),
+    optimiser=Optimiser(learning_rate=1e-4, batch_size=8, warmup_steps=2, clip_norm=1.0),
     steps=5,
     log_every=1,
     checkpoint_every=100,
@@ -97,7 +97,7 @@ def test_two_processes_give_the_losses_of_one(data: Path, tmp_path: Path) -> Non
     train(RECIPE, data, tmp_path / "one" / "small")
     in_two(train, RECIPE, data, tmp_path / "two" / "small", 1)
     one, two = losses(tmp_path / "one" / "small"), losses(tmp_path / "two" / "small")
-    assert len(one) == 20 and one.keys() == two.keys()
+    assert len(one) == 20 and one["1", "total"] != pytest.approx(one["5", "total"], abs=1e-2)
     assert two == pytest.approx(one, abs=1e-4)
     ours, theirs = (checkpoint.load(tmp_path / name / "small" / "resume.pt") for name in ("one", "two"))
     buffers = [name for name in ours["method"] if "running" in name]
@@ -144,16 +144,17 @@ def compare_batch_norms() -> None:
             result = network(x).float()
         return torch.autograd.grad(((result - wanted[part]) ** 2).mean(), (x, *network.parameters()))
 
-    for half, limit in ((False, 1e-5), (True, 3e-2)):
+    for half, limit in ((False, 1e-4), (True, 3e-2)):
         one, two = copy.deepcopy(alone), copy.deepcopy(alone)
         share_batch_norm(two)
         (of_x, *expected), (of_part, *found) = gradient(one, slice(None), half), gradient(two, part, half)
+        largest = max(each.abs().max() for each in expected)
         pairs = [(of_x[part], of_part / 2)]  # the mean of a part weighs its images twice
         pairs += [(a, mean_over_processes(b)) for a, b in zip(expected, found, strict=True)]
         for a, b in pairs:
-            assert (a - b).abs().max() < limit * max(1e-2, a.abs().max())
+            assert (a - b).abs().max() < limit * largest
         for a, b in zip(one.buffers(), two.buffers(), strict=True):
-            assert torch.allclose(a.float(), b.float(), rtol=limit)
+            assert torch.allclose(a.float(), b.float(), rtol=limit, atol=limit)
         assert torch.allclose(one.eval()(images), two.eval()(images), atol=10 * limit)
 
 

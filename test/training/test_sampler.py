@@ -1,4 +1,4 @@
-"""Which samples are drawn: by number alone, by weight, from what can be used, and the same wherever it is cut."""
+"""Which samples are drawn: by number alone, by weight, from what can be used, the same wherever it is cut."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from scenes import BLUE, SIZES, Pictures, backdrop, plain, video
+from scenes import BLUE, RED, SIZES, Pictures, backdrop, plain, video
 from torch import Tensor
 
 from training.data.choices import Book, Chooser, Wish
@@ -23,17 +23,18 @@ from training.data.resident import resident_images
 from training.data.sampler import Sampler
 
 CPU = torch.device("cpu")
+Data = tuple[list[Footage], Pictures]
 # Every part at once, each with some of the samples.
 ALL = DataConfig(template_scale_jitter=0.1, out_of_view=0.2, own_mirror=0.2, look_alike=0.5, low_light=0.3)
 NO_WISH = Wish(False, False, False, False, False, [False] * 3)
 
 
 @pytest.fixture(scope="module")
-def data() -> tuple[list[Footage], Pictures]:
+def data() -> Data:
     """Two videos and three stills."""
     footage, pictures = [], Pictures()
     for name, frames, colour in (
-        ("red", 4, (220, 40, 40)),
+        ("red", 4, RED),
         ("blue", 5, BLUE),
         *((n, 1, BLUE) for n in "abc"),
     ):
@@ -43,8 +44,8 @@ def data() -> tuple[list[Footage], Pictures]:
     return footage, pictures
 
 
-def sampler(data: tuple[list[Footage], Pictures], config: DataConfig = ALL, seed: int = 0) -> Sampler:
-    return Sampler(*data, config, SIZES, seed, 1000)  # type: ignore[arg-type]
+def sampler(data: Data, config: DataConfig = ALL, seed: int = 0) -> Sampler:
+    return Sampler(*data, config, SIZES, seed)  # type: ignore[arg-type]
 
 
 def drawn(patches: Patches, config: DataConfig = ALL) -> dict[int, tuple[Tensor, ...]]:
@@ -63,7 +64,7 @@ def assert_same(some: dict[int, tuple[Tensor, ...]], others: dict[int, tuple[Ten
 # --- determinism
 
 
-def test_a_sample_is_a_function_of_seed_and_number(data: tuple[list[Footage], Pictures]) -> None:
+def test_a_sample_is_a_function_of_seed_and_number(data: Data) -> None:
     """Whatever the batch, its order and the process that it is in; another seed gives another one."""
     whole = drawn(sampler(data)[range(24)])
     assert_same(drawn(sampler(data)[[7]]), whole)
@@ -74,51 +75,42 @@ def test_a_sample_is_a_function_of_seed_and_number(data: tuple[list[Footage], Pi
     assert not torch.equal(other.search[0], whole[0][1])
 
 
-def test_a_long_batch_is_cut_in_parts(
-    data: tuple[list[Footage], Pictures], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_long_batch_is_cut_in_parts(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = drawn(sampler(data)[range(10)])
     monkeypatch.setattr("training.data.sampler.AT_ONCE", 3)
     assert_same(drawn(sampler(data)[range(10)]), whole)
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_workers_and_resident_images_make_the_same_batches(
-    data: tuple[list[Footage], Pictures], workers: int
-) -> None:
-    whole, numbers = drawn(sampler(data)[range(16)]), [range(0, 6), range(6, 16)]
-    for resident in (False, True):
-        source = sampler(data, DataConfig(**{**vars(ALL), "resident": resident}))
-        found: dict[int, tuple[Tensor, ...]] = {}
-        for patches in loader(source, numbers, workers, CPU):
-            found |= drawn(patches)
-        assert_same(whole, found)
+@pytest.mark.parametrize(("workers", "resident"), [(0, False), (0, True), (2, False)])
+def test_workers_and_resident_images_make_the_same_batches(data: Data, workers: int, resident: bool) -> None:
+    whole, numbers = drawn(sampler(data)[range(10)]), [range(0, 4), range(4, 10)]
+    source = sampler(data, DataConfig(**{**vars(ALL), "resident": resident}))
+    found: dict[int, tuple[Tensor, ...]] = {}
+    for patches in loader(source, numbers, workers, CPU):
+        found |= drawn(patches)
+    assert_same(whole, found)
 
 
-def test_switching_a_part_off_leaves_the_others_as_they_are(data: tuple[list[Footage], Pictures]) -> None:
+def test_switching_a_part_off_leaves_the_others_as_they_are(data: Data) -> None:
     """So sheets of parts can be compared, and an ablation changes one thing."""
-    with_all, without = (
-        plain(occlusion=1.0, turn_degrees=8.0, mirror=0.5),
-        plain(turn_degrees=8.0, mirror=0.5),
-    )
-    some, others = (drawn(sampler(data, config)[range(8)], config) for config in (with_all, without))
+    parts = {"turn_degrees": 8.0, "mirror": 0.5}
+    configs = plain(**parts, occlusion=1.0), plain(**parts)
+    some, others = (drawn(sampler(data, config)[range(8)], config) for config in configs)
     for number in some:
-        assert torch.equal(some[number][0], others[number][0]) and torch.equal(
-            some[number][2], others[number][2]
-        )
+        with_part, without = Batch(*some[number]), Batch(*others[number])
+        assert torch.equal(with_part.templates, without.templates)
+        assert torch.equal(with_part.box, without.box)
 
 
 # --- what is chosen
 
 
-def choices(
-    data: tuple[list[Footage], Pictures], config: DataConfig, count: int, wish: Wish = NO_WISH
-) -> list:
+def choices(data: Data, config: DataConfig, count: int, wish: Wish = NO_WISH) -> list:
     chooser, book = Chooser(data[0], config, SIZES.template_slots, 0), Book(data[1])  # type: ignore[arg-type]
     return [chooser.choose(number, wish, book) for number in range(count)]
 
 
-def test_held_out_objects_are_never_shown(data: tuple[list[Footage], Pictures]) -> None:
+def test_held_out_objects_are_never_shown(data: Data) -> None:
     """Not as targets, and not as backdrops or distractors either."""
     config = plain(kinds={"video": 1.0, "pasted": 1.0}, held_out=("made/red", "made/a"))
     wish = NO_WISH._replace(distractor=True, occluder=True, filled=[True] * 3)
@@ -171,7 +163,7 @@ def test_footage_that_shows_its_target_too_rarely_is_not_used() -> None:
 
 
 def test_regions_are_parts_of_the_image_that_differ_from_its_object(
-    data: tuple[list[Footage], Pictures],
+    data: Data,
 ) -> None:
     found = [choice.shots for choice in choices(data, plain(kinds={"region": 1.0}), 40)]
     boxes = np.array([shots[0].box_xywh for shots in found])
@@ -183,19 +175,18 @@ def test_regions_are_parts_of_the_image_that_differ_from_its_object(
 
 
 @pytest.mark.parametrize("kind", ["video", "still", "region", "pasted"])
-def test_every_kind_gives_whole_samples(data: tuple[list[Footage], Pictures], kind: str) -> None:
+def test_every_kind_gives_whole_samples(data: Data, kind: str) -> None:
     config = DataConfig(kinds={kind: 1.0})
     patches = sampler(data, config)[range(3)]
     batch = make_batch(patches, config, SIZES, Draws(0, patches.numbers))
     assert batch.templates.shape == (3, 2, 48, 48, 3) and batch.search.shape == (3, 96, 96, 3)
     assert batch.templates.dtype == batch.search.dtype == torch.uint8
     assert batch.box.shape == (3, 4) and batch.template_boxes.shape == (3, 2, 4)
-    assert (
-        torch.isfinite(batch.box).all() and (batch.box[:, 2:] > 0).all() and batch.present.dtype == torch.bool
-    )
+    assert torch.isfinite(batch.box).all() and (batch.box[:, 2:] > 0).all()
+    assert batch.present.dtype == torch.bool
 
 
-def test_videos_alone_serve_every_kind(data: tuple[list[Footage], Pictures]) -> None:
+def test_videos_alone_serve_every_kind(data: Data) -> None:
     """A frame of a video is a still where there are no others."""
     videos = [item for item in data[0] if item.is_video], data[1]
     for kind in ("still", "pasted"):
@@ -214,7 +205,7 @@ class Broken(Pictures):
 
 
 def test_samples_with_unreadable_images_are_replaced_by_others_the_same_everywhere(
-    data: tuple[list[Footage], Pictures],
+    data: Data,
 ) -> None:
     footage, pictures = data
     broken = Broken(pictures, [footage[0].images[1], footage[2].images[0]])
@@ -225,7 +216,7 @@ def test_samples_with_unreadable_images_are_replaced_by_others_the_same_everywhe
     assert 0 < len(changed) < 16  # the others are as they were
 
 
-def test_where_nothing_can_be_read_the_file_is_named(data: tuple[list[Footage], Pictures]) -> None:
+def test_where_nothing_can_be_read_the_file_is_named(data: Data) -> None:
     footage, pictures = data
     with pytest.raises(UnreadableImage, match="cannot be read as an image"):
         sampler((footage, Broken(pictures, list(pictures))))[[0]]
@@ -246,10 +237,7 @@ def test_resident_images_are_refused_where_they_do_not_fit() -> None:
         ({"turn_degrees": float("nan")}, r"turn_degrees = nan must be a number"),
         ({"sampling": "random"}, r"sampling = 'random' is unknown; accepted are free, causal, trident"),
         ({"resident": "maybe"}, r"resident = 'maybe' is unknown; accepted are True, False, auto"),
-        (
-            {"kinds": {"movie": 1.0}},
-            r"kinds has the unknown 'movie'; accepted are video, still, region, pasted",
-        ),
+        ({"kinds": {"movie": 1.0}}, r"kinds has the unknown 'movie'; accepted are video, still, region"),
         ({"kinds": {"video": 0.0}}, r"kinds: at least one weight must be above 0"),
         ({"sources": {"coco": -1.0}}, r"sources: the weight of 'coco' is -1.0; 0 or more is accepted"),
         ({"max_gap": 0}, r"max_gap = 0 must be at least 1 frame"),
