@@ -54,9 +54,7 @@ def trials(recipe: Recipe, seeds: int, steps: int) -> list[Trial]:
         ValueError: the recipe distils nothing.
     """
     if recipe.method != "eatrack":
-        raise ValueError(
-            f"{recipe.name}: method = {recipe.method!r}; an ablation needs a recipe of 'eatrack'"
-        )
+        raise ValueError(f"{recipe.name}: method = {recipe.method!r}; an ablation needs 'eatrack'")
     both = ARMS["both"]
     found = []
     for seed in range(seeds):
