@@ -153,7 +153,7 @@ def _show_batch(options: argparse.Namespace) -> None:
 def _curves(options: argparse.Namespace) -> None:
     from .curves import draw_curves
 
-    draw_curves(options.runs, options.names, options.output)
+    draw_curves(options.runs, options.names).savefig(options.output, dpi=110)
     _say(f"wrote {options.output}")
 
 

@@ -44,16 +44,15 @@ def read_curves(run: Path) -> dict[str, Curve]:
     }
 
 
-def draw_curves(runs: Sequence[Path], names: Sequence[str], output: Path) -> None:
-    """Write one picture with a panel a name and a line a run.
+def draw_curves(runs: Sequence[Path], names: Sequence[str]) -> Figure:
+    """One picture with a panel a name and a line a run; `savefig` writes it.
 
     Args:
         runs: folders of runs.
         names: what to draw; empty = the terms of FIRST that any of the runs has.
-        output: an image file.
 
     Raises:
-        ValueError: a name that no run has logged, or an ending that is no image format.
+        ValueError: a name that no run has logged.
     """
     curves = {run.name: read_curves(run) for run in runs}
     known = {name for each in curves.values() for name in each}
@@ -66,12 +65,12 @@ def draw_curves(runs: Sequence[Path], names: Sequence[str], output: Path) -> Non
     FigureCanvasAgg(figure)
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes, name in zip(panels, shown, strict=False):
-        _panel(axes, name, {run: each[name] for run, each in curves.items() if name in each})
+        _panel(axes, name, curves)
     for axes in panels[len(shown) :]:
         axes.set_visible(False)
     if len(runs) > 1:
         panels[0].legend(fontsize=8)
-    figure.savefig(output, dpi=110)
+    return figure
 
 
 def _panel(axes: Axes, name: str, curves: dict[str, Curve]) -> None:
