@@ -73,11 +73,13 @@ def draw_curves(runs: Sequence[Path], names: Sequence[str]) -> Figure:
     return figure
 
 
-def _panel(axes: Axes, name: str, curves: dict[str, Curve]) -> None:
-    for run, (steps, values) in curves.items():
-        axes.plot(
-            steps, values, label=run, linewidth=1.4, marker="o" if len(steps) < 20 else "", markersize=4
-        )
+def _panel(axes: Axes, name: str, curves: dict[str, dict[str, Curve]]) -> None:
+    for number, (run, each) in enumerate(curves.items()):
+        if name in each:
+            steps, values = each[name]
+            marker = "o" if len(steps) < 20 else ""
+            # A run has one colour, also where another has no line.
+            axes.plot(steps, values, f"C{number}", label=run, linewidth=1.4, marker=marker, markersize=4)
     axes.set_title(name.replace("_", " "), fontsize=10)
     axes.set_xlabel("steps", fontsize=9)
     axes.grid(alpha=0.3)
