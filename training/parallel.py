@@ -76,33 +76,32 @@ class SharedBatchNorm(nn.BatchNorm2d):
 
 
 class _Normalise(torch.autograd.Function):
-    """torch's kernels of batch norm around statistics of all processes.
+    """torch's kernel of batch norm around statistics of all processes.
 
     The gradient with respect to the input is s (dy - mean(dy) - n mean(n dy)), s the scale of the channel
-    and n the normalised input. The kernel takes these means over this process's batch; what is missing to
-    the means over all is a linear function of the input.
+    and n the normalised input; the means are those over all processes.
     """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, variance: Tensor, eps: float
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, torch.rsqrt(variance + eps))
+        ctx.save_for_backward(x, weight, mean, variance)
         ctx.eps = eps
         return F.batch_norm(x, mean, variance, weight, bias, eps=eps)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, inverse = ctx.saved_tensors
-        to_x, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
-            gradient, x, weight, None, None, mean, inverse, True, ctx.eps, [True, True, True]
+        x, weight, mean, variance = ctx.saved_tensors
+        inverse = torch.rsqrt(variance + ctx.eps)
+        _, to_weight, to_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, x, weight, None, None, mean, inverse, True, ctx.eps, [False, True, True]
         )
-        mine = torch.stack([to_weight, to_bias])
-        missing = (mine - mean_over_processes(mine)) * (weight * inverse * x.shape[1] / x.numel())
-        slope = missing[0] * inverse
-        shift = missing[1] - slope * mean
-        shape = (1, -1, 1, 1)
-        to_x += torch.addcmul(shift.view(shape).to(x.dtype), x, slope.view(shape).to(x.dtype))
+        scale = (weight * inverse).to(x.dtype)
+        sums = mean_over_processes(torch.stack([to_weight, to_bias]))
+        slope, shift = -scale.float() * sums * (x.shape[1] / x.numel())
+        to_x = F.batch_norm(x, mean, variance, slope, shift, eps=ctx.eps)
+        to_x.addcmul_(gradient, scale.view(1, -1, 1, 1))
         return to_x, to_weight, to_bias, None, None, None
 
 

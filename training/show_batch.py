@@ -21,27 +21,31 @@ BOX, ABSENT = (0, 255, 0), (255, 0, 0)  # RGB
 
 
 def show_batch(recipe: Recipe, data: Path, output: Path, part: str | None = None) -> None:
-    """Write ROWS x COLUMNS samples as one image, each with its box, or crossed out where the target is absent.
+    """Write ROWS x COLUMNS samples as one image, with boxes, or crossed out where the target is absent.
 
     Args:
         part: of the sample making, to be shown alone and strongly (see DataConfig.alone).
 
     Raises:
-        ValueError: there is no such part, or no picture can be written to `output`.
+        ValueError: there is no such part, or `output` does not end as a picture does.
+        OSError: the picture cannot be written.
     """
+    if not cv2.haveImageWriter(str(output)):
+        raise ValueError(f"{output} cannot be written: the ending must name an image format, as .png")
     if part is not None:
         recipe = replace(recipe, data=recipe.data.alone(part))
     sizes = sizes_of(recipe.student)
-    sampler = Sampler(*load_footage(recipe, data), recipe.data, sizes, recipe.seed, ROWS * COLUMNS)
+    sampler = Sampler(*load_footage(recipe, data), recipe.data, sizes, recipe.seed)
     patches = sampler[range(ROWS * COLUMNS)]
     batch = make_batch(patches, recipe.data, sizes, Draws(recipe.seed, patches.numbers))
     if not cv2.imwrite(str(output), cv2.cvtColor(sheet(batch), cv2.COLOR_RGB2BGR)):
-        raise ValueError(f"{output} cannot be written: the ending must name an image format, as .png")
+        raise OSError(f"{output} cannot be written: is there such a folder, and room?")
 
 
 def sheet(batch: Batch) -> NDArray[np.uint8]:
     """All samples of a batch, COLUMNS in a row."""
     tiles = [_tile(Batch(*(part[i : i + 1] for part in batch))) for i in range(len(batch.box))]
+    tiles += [np.zeros_like(tiles[0])] * (-len(tiles) % COLUMNS)
     rows = [np.hstack(tiles[i : i + COLUMNS]) for i in range(0, len(tiles), COLUMNS)]
     return np.vstack(rows)
 

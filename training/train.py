@@ -286,7 +286,6 @@ class Samples:
         size, sizes = recipe.optimiser.batch_size, sizes_of(recipe.student)
         first, count = (0, 1) if alone else (accelerator.process_index, accelerator.num_processes)
         numbers = [range(s * size + first, (s + 1) * size, count) for s in range(step, recipe.steps)]
-        length = recipe.steps * size
-        sampler = Sampler(self.footage, self.images, recipe.data, sizes, recipe.seed, length)
+        sampler = Sampler(self.footage, self.images, recipe.data, sizes, recipe.seed)
         for patches in loader(sampler, numbers, self._workers, accelerator.device):
             yield make_batch(patches, recipe.data, sizes, Draws(recipe.seed, patches.numbers))

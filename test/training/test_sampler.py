@@ -119,7 +119,7 @@ def test_held_out_objects_are_never_shown(data: Data) -> None:
         names = {shot.image.parent.name for shot in shots} | {path.parent.name for path in choice.backdrops}
         assert not names & {"red", "a"}
     everything = tuple(f"made/{item.name}" for item in data[0])
-    with pytest.raises(ValueError, match="every source is empty or held out"):
+    with pytest.raises(ValueError, match="every source is empty, held out or of no weight"):
         sampler(data, plain(held_out=everything))
 
 

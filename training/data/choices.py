@@ -1,14 +1,15 @@
-"""Which objects, frames and images a sample shows. How they lie and look is drawn elsewhere (views, effects)."""
+"""Which objects, frames and images a sample shows. How they lie and look: see views, scene and effects."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 from numpy.random import Generator
+from numpy.typing import NDArray
 
 from . import picks
 from .config import DataConfig
@@ -94,16 +95,17 @@ class Chooser:
             ValueError: no object is left that can be used.
         """
         self.config, self.slots, self.seed = config, slots, seed
+        self._kinds, self._kind_shares = list(config.kinds), _shares(list(config.kinds.values()))
         held_out = set(config.held_out)
         self._usable = [
             item
             for item in footage
             if f"{item.source}/{item.name}" not in held_out and picks.usable(item.visible, slots, item.spaced)
         ]
-        self.videos = _by_source([item for item in self._usable if item.is_video])
-        self.stills = _by_source([item for item in self._usable if not item.is_video]) or self.videos
-        if not self.stills:
-            raise ValueError("no object to train on: every source is empty or held out")
+        self._videos = _Pool([item for item in self._usable if item.is_video], config.sources)
+        self._stills = _Pool([item for item in self._usable if not item.is_video], config.sources)
+        if not self._stills and not self._videos:
+            raise ValueError("no object to train on: every source is empty, held out or of no weight")
 
     def choose(self, number: int, wish: Wish, book: Book) -> Choice:
         """Objects and images of a sample, opened; where one cannot be read, all are chosen anew.
@@ -111,16 +113,13 @@ class Chooser:
         Raises:
             UnreadableImage: REDRAWS times.
         """
-        for attempt in itertools.count():
-            try:
+        for attempt in range(REDRAWS):
+            with suppress(UnreadableImage):
                 return self._choose(np.random.default_rng((self.seed, number, attempt)), wish, book)
-            except UnreadableImage:
-                if attempt == REDRAWS:
-                    raise
-        raise AssertionError("the loop above has no end")
+        return self._choose(np.random.default_rng((self.seed, number, REDRAWS)), wish, book)
 
     def _choose(self, rng: Generator, wish: Wish, book: Book) -> Choice:
-        kind = _weighted(rng, self.config.kinds)
+        kind = self._kinds[_place(rng, self._kind_shares)]
         footage = self._object(rng, kind)
         shots = self._shots(rng, footage, kind, book)
         other = self._elsewhere(rng, footage, shots, kind, book) if wish.elsewhere else None
@@ -152,9 +151,9 @@ class Chooser:
         )
 
     def _object(self, rng: Generator, kind: str) -> Footage:
-        pool = self.videos if kind == "video" and self.videos else self.stills
-        source = pool[_weighted(rng, {name: self.config.sources.get(name, 1.0) for name in pool})]
-        return source[rng.integers(len(source))]
+        """Videos stand in for stills that are missing, and the other way round."""
+        first, second = (self._videos, self._stills) if kind == "video" else (self._stills, self._videos)
+        return (first or second).draw(rng)
 
     def _shots(self, rng: Generator, footage: Footage, kind: str, book: Book) -> list[Shot]:
         """T + 1 shots of one object; but of a video, T + 1 times the same one."""
@@ -171,7 +170,7 @@ class Chooser:
         if self.config.sampling == "trident":
             return picks.trident(rng, footage.visible, self.slots, self.config.max_gap)
         seen, count = np.flatnonzero(footage.visible), self.slots + 1
-        return rng.choice(seen, count, replace=len(seen) < count).tolist()
+        return [int(frame) for frame in rng.choice(seen, count, replace=len(seen) < count)]
 
     def _elsewhere(
         self, rng: Generator, footage: Footage, shots: Sequence[Shot], kind: str, book: Book
@@ -203,19 +202,35 @@ class Chooser:
         return Shot(image, (float(rng.uniform(0, width - w)), float(rng.uniform(0, height - h)), w, h))
 
 
+class _Pool:
+    """Objects by source: a source is drawn by its weight, 1 if it has none, then one of its objects."""
+
+    def __init__(self, footage: Sequence[Footage], weights: Mapping[str, float]) -> None:
+        found: dict[str, list[Footage]] = {}
+        for item in footage:
+            if weights.get(item.source, 1.0) > 0:
+                found.setdefault(item.source, []).append(item)
+        self._sources = list(found.values())
+        self._shares = _shares([weights.get(source, 1.0) for source in found])
+
+    def __len__(self) -> int:
+        return len(self._sources)
+
+    def draw(self, rng: Generator) -> Footage:
+        source = self._sources[_place(rng, self._shares)]
+        return source[rng.integers(len(source))]
+
+
+def _shares(weights: Sequence[float]) -> NDArray[np.float64]:
+    """Running sums, for _place."""
+    return np.cumsum(np.asarray(weights, np.float64))
+
+
+def _place(rng: Generator, shares: NDArray[np.float64]) -> int:
+    """A place, drawn by the weights that `shares` are the running sums of."""
+    return int(np.searchsorted(shares, rng.random() * shares[-1], side="right"))
+
+
 def _any_visible(rng: Generator, footage: Footage) -> int:
     seen = np.flatnonzero(footage.visible)
     return int(seen[rng.integers(len(seen))])
-
-
-def _by_source(footage: Sequence[Footage]) -> dict[str, list[Footage]]:
-    found: dict[str, list[Footage]] = {}
-    for item in footage:
-        found.setdefault(item.source, []).append(item)
-    return found
-
-
-def _weighted(rng: Generator, weights: Mapping[str, float]) -> str:
-    share = np.cumsum(list(weights.values()))
-    place = int(np.searchsorted(share, rng.uniform(0, share[-1]), side="right"))
-    return list(weights)[min(place, len(weights) - 1)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 KINDS = ("video", "still", "region", "pasted")
 SAMPLING = ("free", "causal", "trident")
@@ -103,18 +103,14 @@ class DataConfig:
                 raise ValueError(f"{item.name} = {value} is a probability: 0 to 1")
         for name, accepted in (("sampling", SAMPLING), ("resident", RESIDENT)):
             if getattr(self, name) not in accepted:
-                accepted_names = ", ".join(map(str, accepted))
-                raise ValueError(
-                    f"{name} = {getattr(self, name)!r} is unknown; accepted are {accepted_names}"
-                )
+                known = ", ".join(map(str, accepted))
+                raise ValueError(f"{name} = {getattr(self, name)!r} is unknown; accepted are {known}")
         if unknown := sorted(set(self.kinds) - set(KINDS)):
             raise ValueError(f"kinds has the unknown {unknown[0]!r}; accepted are {', '.join(KINDS)}")
         for name in ("kinds", "sources"):
-            weights = getattr(self, name)
-            if wrong := [key for key, value in weights.items() if not value >= 0]:
-                raise ValueError(
-                    f"{name}: the weight of {wrong[0]!r} is {weights[wrong[0]]}; 0 or more is accepted"
-                )
+            for key, weight in getattr(self, name).items():
+                if not weight >= 0:
+                    raise ValueError(f"{name}: the weight of {key!r} is {weight}; 0 or more is accepted")
         if not sum(self.kinds.values()) > 0:
             raise ValueError("kinds: at least one weight must be above 0")
         if self.max_gap < 1:
@@ -127,9 +123,12 @@ class DataConfig:
             ValueError: there is no such part; the accepted ones are named.
         """
         parts = {item.name: item.metadata["strong"] for item in fields(self) if "strong" in item.metadata}
-        if part in KINDS:
-            return replace(self, **dict.fromkeys(parts, 0.0), kinds={part: 1.0})
-        if part not in parts:
+        if part not in (*KINDS, *parts):
             raise ValueError(f"there is no part {part!r}; accepted are {', '.join((*KINDS, *parts))}")
-        strong = {part: parts[part], "distractor": float(part in ("distractor", "look_alike"))}
-        return replace(self, **{**dict.fromkeys(parts, 0.0), **strong})
+        values: dict[str, Any] = dict.fromkeys(parts, 0.0)
+        if part in KINDS:
+            return replace(self, **values, kinds={part: 1.0})
+        values |= {part: parts[part]}
+        if part == "look_alike":
+            values["distractor"] = 1.0
+        return replace(self, **values)

@@ -1,7 +1,7 @@
 """Objects cut out of photographs: a soft outline that fills its box.
 
-The outline is a superellipse |x|^p + |y|^p <= 1 with a wavy rim, x and y from -1 to 1 across the box: p = 2 is
-an ellipse, a large p a rectangle.
+The outline is a superellipse |x|^p + |y|^p <= 1 with a wavy rim, x and y from -1 to 1 across the box: p = 2
+is an ellipse, a large p a rectangle.
 """
 
 from __future__ import annotations

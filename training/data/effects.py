@@ -1,7 +1,7 @@
 """Light, lens and sensor: what changes how crops look, not where things are in them.
 
-Images are float [N, 3, H, W], 0 to 1, on the training device. What is drawn for them is drawn on the host, where
-it is known without waiting for the device which images an effect is for.
+Images are float [N, 3, H, W], 0 to 1, on the training device. Their random numbers are drawn on the host: it
+knows without waiting for the device which images an effect is for.
 """
 
 from __future__ import annotations

@@ -77,7 +77,7 @@ def _pieces(pictures: list[Image], number: int, to_frame: Tensor) -> Pieces:
 
 
 def _wander(rng: Generator, frames: int, reach: float, turn: float, zoom: float) -> Tensor:
-    """Centred coordinates -> frame pixels [frames, 2, 3]: slow waves in place (px), angle (degrees) and zoom."""
+    """Centred coordinates -> frame pixels [frames, 2, 3]: slow waves of place (px), angle (degrees), zoom."""
     time = np.arange(frames)[:, None, None] / 30.0
     hertz, phase = rng.uniform(0.1, 0.9, (2, 4)), rng.uniform(0, 2 * np.pi, (2, 4))
     waves = torch.from_numpy(np.sin(2 * np.pi * hertz * time + phase).mean(axis=1))

@@ -28,8 +28,13 @@ def scalings(scale: Tensor, shift: Tensor) -> Tensor:
 
 def chained(outer: Tensor, inner: Tensor) -> Tensor:
     """p -> outer(inner(p))."""
-    linear = (outer[..., :2].unsqueeze(-1) * inner[..., :2].unsqueeze(-3)).sum(-2)
+    linear = product(outer[..., :2], inner[..., :2])
     return torch.cat([linear, mapped(outer, inner[..., 2]).unsqueeze(-1)], -1)
+
+
+def product(outer: Tensor, inner: Tensor) -> Tensor:
+    """[..., 2, 2] each. A product by a library may round otherwise in a batch of another size."""
+    return (outer.unsqueeze(-1) * inner.unsqueeze(-3)).sum(-2)
 
 
 def inverse(maps: Tensor) -> Tensor:
@@ -83,4 +88,4 @@ def from_crops(regions: Tensor, size: int) -> Tensor:
 
 
 def _times(linear: Tensor, points: Tensor) -> Tensor:
-    return (linear * points.unsqueeze(-2)).sum(-1)  # a matrix product may round otherwise in another batch
+    return (linear * points.unsqueeze(-2)).sum(-1)

@@ -18,8 +18,8 @@ from .cutout import Outline
 from .geometry import chained, scalings, warped_bounds
 from .images import Image
 
-# Image pixels, at most, of a crop pixel's side once the image is halved: of half of that up to this. At 1.85 crops
-# are about as sharp as those of core.crop, which averages areas; more would alias, less would blur.
+# Image pixels on the side of a crop pixel, at most, once the image is halved. At 1.85 crops are about as
+# sharp as those of core.crop, which averages areas; more would alias, less would blur.
 DENSITY = 1.85
 
 
@@ -43,9 +43,7 @@ class Layer(NamedTuple):
     windows: Tensor  # [K, 4] int64: number of the image, halvings, left, top; stays on the host
     pixels: Tensor  # [K, P, P, 3] uint8; none before they are cut
     to_pixels: Tensor  # [K, 2, 3] float32, pixels of the crop -> pixels of the window
-    inside: (
-        Tensor | None
-    )  # [K, 4] float32, xyxy of the image in pixels of the window; None: all crops lie in it
+    inside: Tensor | None  # [K, 4] float32, xyxy of the image in window pixels; None: it fills all crops
     cutout: Cutout | None  # None: all of the image is drawn
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Layer:
@@ -82,8 +80,8 @@ class Pieces(NamedTuple):
 
     def covers(self, size: int) -> Tensor:
         """[K] bool: crops of size x size lie within the images."""
-        low, high = self.bounds(size).split(2, 1)
-        return ((low >= 0) & (high <= _shown(self.image_sizes))).all(1)
+        bounds = self.bounds(size)
+        return ((bounds[:, :2] >= 0) & (bounds[:, 2:] <= _shown(self.image_sizes))).all(dim=1)
 
 
 def view_layer(pieces: Pieces, size: int, covering: bool = False) -> Layer:
@@ -148,7 +146,7 @@ def halvings_of(image: Image) -> int:
 
 
 def halved(image: Image, times: int) -> Image:
-    """Areas of 2^times x 2^times pixels averaged; what is left over at the right and the bottom is dropped."""
+    """Areas of 2^times x 2^times pixels averaged; what is left over at right and bottom is dropped."""
     factor = 1 << times
     height, width = image.shape[0] // factor, image.shape[1] // factor
     if not times:

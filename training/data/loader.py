@@ -1,4 +1,4 @@
-"""Batches of numbered samples, cut in worker processes or, where the device holds the images, on the device."""
+"""Batches of numbered samples, cut in worker processes or, where the device holds the images, there."""
 
 from __future__ import annotations
 

@@ -18,23 +18,22 @@ from .patches import Batch, Patches
 def make_batch(patches: Patches, config: DataConfig, sizes: Sizes, draws: Draws) -> Batch:
     """Draw the layers of the crops, then change light, blur and noise.
 
-    Nothing here waits for the device.
+    Nothing here waits for the device. To be called outside of autocast, whose products would round colours.
 
     Args:
         patches: with pixels, on the device of the batch.
         draws: of `patches.numbers`, on the host.
     """
     count, slots = len(patches.numbers), sizes.template_slots
-    with torch.autocast(patches.box.device.type, enabled=False):
-        templates = draw_layers(patches.templates, count * slots, sizes.template_size)
-        search = draw_layers(patches.search, count, sizes.search_size)
-        factors = effects.light_factors(config, draws, slots + 1)
-        templates = effects.recolour(templates, factors[:, :-1].flatten(0, 1))
-        search = effects.recolour(search, factors[:, -1])
-        _light_and_lens(templates, config, draws, slots, search=False)
-        _light_and_lens(search, config, draws, 1, search=True)
+    templates = draw_layers(patches.templates, count * slots, sizes.template_size)
+    search = draw_layers(patches.search, count, sizes.search_size)
+    factors = effects.light_factors(config, draws, slots + 1)
+    templates = effects.recolour(templates, factors[:, :-1].flatten(0, 1))
+    search = effects.recolour(search, factors[:, -1])
+    _light_and_lens(templates, config, draws, slots, search=False)
+    _light_and_lens(search, config, draws, 1, search=True)
     return Batch(
-        _bytes(templates).unflatten(0, (count, slots)).movedim(2, -1),
+        _bytes(templates).view(count, slots, *templates.shape[1:]).movedim(2, -1),
         _bytes(search).movedim(1, -1),
         patches.box,
         patches.present,
@@ -79,7 +78,8 @@ def _draw(canvas: Tensor, layer: Layer) -> None:
     if layer.cutout is not None:
         outline, to_box = layer.cutout
         half_px = 1 / to_box[:, :, :2].norm(dim=2).mean(1)
-        alpha = opacity(outline, *_places(to_box, size).unbind(-1), half_px)
+        across = _places(to_box, size)
+        alpha = opacity(outline, across[..., 0], across[..., 1], half_px)
     elif layer.inside is not None:
         alpha = _coverage(places[..., 0], layer.to_pixels[:, 0], layer.inside[:, 0], layer.inside[:, 2])
         alpha *= _coverage(places[..., 1], layer.to_pixels[:, 1], layer.inside[:, 1], layer.inside[:, 3])

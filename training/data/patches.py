@@ -60,13 +60,14 @@ def joined(parts: Sequence[Patches]) -> Patches:
     """One batch of several."""
     counts = [len(part.numbers) for part in parts]
     slots = parts[0].template_boxes.shape[1]
-    tensors = [torch.cat([part[i] for part in parts]) for i in (0, 3, 4, 5)]
     return Patches(
-        tensors[0],
+        torch.cat([part.numbers for part in parts]),
         tuple(
             joined_layers(layers, [slots * count for count in counts])
             for layers in zip(*(part.templates for part in parts), strict=True)
         ),
         tuple(joined_layers(layers, counts) for layers in zip(*(part.search for part in parts), strict=True)),
-        *tensors[1:],
+        torch.cat([part.box for part in parts]),
+        torch.cat([part.present for part in parts]),
+        torch.cat([part.template_boxes for part in parts]),
     )

@@ -1,7 +1,7 @@
 """Training samples up to the pixels that they need: the layers of which their crops are drawn.
 
-Sample number i is a function of (seed, i) alone, whatever the batch, the worker or the process, so a resumed run
-sees what an uninterrupted one would have seen. The squares are those of `core.crop`.
+Sample number i is a function of (seed, i) alone, whatever the batch, the worker or the process, so a resumed
+run sees what an uninterrupted one would have seen. The squares are those of `core.crop`.
 """
 
 from __future__ import annotations
@@ -36,19 +36,14 @@ class Sampler(Dataset[Patches]):
         config: DataConfig,
         sizes: Sizes,
         seed: int,
-        length: int,
     ) -> None:
         """
         Raises:
             ValueError: no object is left that can be used.
         """
-        self.footage, self.images = footage, images
-        self.config, self.sizes, self.seed, self.length = config, sizes, seed, length
+        self.images, self.config, self.sizes, self.seed = images, config, sizes, seed
         self.resident: Mapping[Path, int] | None = None  # numbers of the images that the device holds
         self._chooser = Chooser(footage, config, sizes.template_slots, seed)
-
-    def __len__(self) -> int:
-        return self.length
 
     def __getitem__(self, numbers: Sequence[int]) -> Patches:
         """The samples of these numbers; without pixels where the device holds the images.

@@ -13,7 +13,7 @@ from .config import DataConfig, Sizes
 from .cutout import Outline, random_outlines
 from .draws import Draws
 from .footage import Shot
-from .geometry import from_crops, inverse, linear_maps, warps_about
+from .geometry import from_crops, inverse, linear_maps, product, warps_about
 from .layers import Layer, Pieces, object_layer, view_layer
 from .patches import Patches
 from .views import Targets, Views, draw_views
@@ -24,8 +24,7 @@ LEAST_PX = 3.0  # side of a pasted object in the crop
 def lay_out(choices: Sequence[Choice], book: Book, config: DataConfig, sizes: Sizes, draws: Draws) -> Patches:
     """B samples before their pixels are cut; images are called by their numbers in the book."""
     targets = _targets(choices, book, draws)
-    same = torch.tensor([choice.same_template for choice in choices])
-    views = draw_views(targets, config, sizes, draws).with_same_templates(same)
+    views = draw_views(targets, config, sizes, draws).with_same_templates(_same_template(choices))
     boxes = views.boxes()
     search = boxes[:, -1]
     elsewhere = torch.tensor([choice.elsewhere for choice in choices])
@@ -91,7 +90,7 @@ def _backdrops(
     """A random square of each backdrop that is needed [B V] and can be opened."""
     views = len(choices[0].shots)
     place = draws.uniform("backdrop", 3 * views).view(-1, views, 3).double()
-    same = torch.tensor([choice.same_template for choice in choices])
+    same = _same_template(choices)
     place[same, 1:-1] = place[same, :1]
     place = place[:, which].flatten(0, 1)
     paths = [path for choice in choices for path in choice.backdrops[which]]
@@ -127,7 +126,7 @@ def _distractors(
     mirrored = draws.chance("distractor mirror", 0.5) & alike
     turned = _small_turns(draws, "distractor turn", torch.where(mirrored, -1.0, 1.0).double())
     warp = torch.where(alike[:, None, None], views.warps[index, -1, :, :2], torch.eye(2, dtype=torch.float64))
-    linear = (turned.unsqueeze(-1) * warp.unsqueeze(-3)).sum(-2)
+    linear = product(turned, warp)
     return _pasted(book, shots, index, linear, centre, side, random_outlines(draws, "distractor"), size)
 
 
@@ -160,6 +159,11 @@ def _pasted(
     scale = side.clamp_min(LEAST_PX) / boxes[:, 2:].prod(1).sqrt()
     to_crop = warps_about(boxes[:, :2] + boxes[:, 2:] / 2, linear * scale[:, None, None], centre)
     return object_layer(Pieces(rows, numbers, sizes, inverse(to_crop)), boxes, outline, size)
+
+
+def _same_template(choices: Sequence[Choice]) -> Tensor:
+    """[B] bool."""
+    return torch.tensor([choice.same_template for choice in choices])
 
 
 def _shots(book: Book, shots: Sequence[Shot]) -> tuple[Tensor, Tensor, Tensor]:

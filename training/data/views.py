@@ -20,6 +20,7 @@ from .geometry import (
     inverse,
     linear_maps,
     mapped,
+    product,
     regions_around,
     warped_bounds,
     warped_boxes,
@@ -99,7 +100,7 @@ def _warps(targets: Targets, config: DataConfig, draws: Draws) -> Tensor:
     mirrored = torch.where(draws.chance("mirror", config.mirror), -1.0, 1.0).double()
     one = torch.ones_like(mirrored)
     shared = linear_maps(90 * quarters.double(), mirrored, one, 0 * one).unsqueeze(1)
-    linear = (own.unsqueeze(-1) * shared.unsqueeze(-3)).sum(-2)
+    linear = product(own, shared)
     centre = targets.boxes_xywh[..., :2] + targets.boxes_xywh[..., 2:] / 2
     return warps_about(centre, linear, centre)
 
@@ -118,8 +119,7 @@ def _search_regions(
 ) -> Tensor:
     """[B, 3]: around boxes with scale change and camera shake, or beside the target.
 
-    A shake after which the region would show padding only is left out; so is a place beside the target where
-    the image has ended.
+    A shake after which the region would show padding only is left out.
     """
     growth = (draws.normal("search scale", 2) * config.scale_jitter).double()
     shift = (draws.uniform("search shake", 2, -0.5, 0.5) * config.centre_jitter).double()
@@ -129,22 +129,30 @@ def _search_regions(
     seen = warped_bounds(torch.cat([shaken[:, :2], shaken[:, :2] + shaken[:, 2:]], 1), to_image)
     shows = ((seen[:, 2:] > 0) & (seen[:, :2] < image_size)).all(1)
     regions = torch.where(shows.unsqueeze(1), shaken, calm)
+    beside, is_image = _regions_beside(boxes_xywh, calm, to_image, image_size, draws)
+    away = draws.chance("out of view", config.out_of_view) & is_image
+    return torch.where(away.unsqueeze(1), beside, regions)
 
-    away = draws.chance("out of view", config.out_of_view)
-    if not away.any():
-        return regions
+
+def _regions_beside(
+    boxes_xywh: Tensor, regions: Tensor, to_image: Tensor, image_size: Tensor, draws: Draws
+) -> tuple[Tensor, Tensor]:
+    """Regions [B, 3] moved until the boxes lie outside, to a random side where their middle is image.
+
+    Returns:
+        The moved regions, and whether there is such a side [B]; each image's own size is [B, 2].
+    """
+    sides = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
     turn = (4 * draws.uniform("direction", 1)).floor().long()
-    order = (turn + torch.arange(4)) % 4  # [B, 4], the first direction with image in it is taken
-    along = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)[order]
+    along = sides[(turn + torch.arange(4)) % 4]  # [B, 4, 2]: all four, from a random one on
     across = along.flip(-1) * draws.uniform("across", 1, -0.4, 0.4).unsqueeze(1)
-    side = calm[:, None, 2:]
+    side = regions[:, None, 2:]
     reach = (side + boxes_xywh[:, None, 2:]) / 2 * draws.uniform("distance", 1, 1.05, 1.3).unsqueeze(1)
-    beside = (calm[:, None, :2] + along * reach + across * side).round()
-    middle = mapped(to_image.unsqueeze(1), beside + side / 2)
+    corner = (regions[:, None, :2] + along * reach + across * side).round()
+    middle = mapped(to_image.unsqueeze(1), corner + side / 2)
     is_image = ((middle > 0) & (middle < image_size.unsqueeze(1))).all(-1)  # [B, 4]
     first = is_image.int().argmax(1)
-    chosen = torch.cat([beside[torch.arange(len(first)), first], calm[:, 2:]], 1)
-    return torch.where((away & is_image.any(1)).unsqueeze(1), chosen, regions)
+    return torch.cat([corner[torch.arange(len(first)), first], regions[:, 2:]], 1), is_image.any(1)
 
 
 def _jittered(boxes_xywh: Tensor, growth: Tensor, shift: Tensor) -> Tensor:
