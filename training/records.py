@@ -46,7 +46,9 @@ class Records:
             self._validate()
         if last:
             self._save()
-            self._log.close()
+
+    def close(self) -> None:
+        self._log.close()
 
     def _save(self) -> None:
         checkpoint.save(self._run.output / checkpoint.RESUME_FILE, self._run.state())

@@ -70,6 +70,9 @@ def train(
         records = Records(run, validation_videos(recipe, samples.footage, samples.images))
     try:
         _advance_to_the_end(run, samples.batches(run.step), records, deadline)
+    except Stopped:
+        accelerator.wait_for_everyone()  # until all is saved
+        raise
     except NotFinite as error:
         if records:  # the batch of all processes, made again
             batch = next(samples.batches(error.step, alone=True))
@@ -80,6 +83,9 @@ def train(
             f"{error}; its batch is in {output / BAD_BATCH_FILE}, and the last checkpoint is intact: go on "
             "with a lower learning_rate or clip_norm"
         ) from error
+    finally:
+        if records:
+            records.close()
     accelerator.wait_for_everyone()  # what comes next may want this student
     return output / checkpoint.STUDENT_FILE
 
@@ -154,7 +160,8 @@ class Run:
         if accelerator.device.type == "cpu":
             use_plain_attention(self.student)
         self.student.to(accelerator.device, memory_format=torch.channels_last)
-        share_batch_norm(self.student)
+        if recipe.share_batch_norm:
+            share_batch_norm(self.student)
         method = importlib.import_module(f".methods.{recipe.method}", __package__)
         self._module: nn.Module = method.build(self.student, found).to(accelerator.device)
         self.average = ModelEmaV3(self.student, decay=recipe.optimiser.ema_decay, use_warmup=True)

@@ -42,7 +42,9 @@ class Video:
 
     @classmethod
     def of_sequence(cls, sequence: sequences.Sequence) -> Video:
-        """A sequence with a truth."""
+        """Raises ValueError for a sequence without truth."""
+        if sequence.truth_xywh is None:
+            raise ValueError(f"{sequence.name} has no true boxes to be scored with")
         truth = np.where(sequence.visible[:, None], sequence.truth_xywh, np.nan)
         return cls(sequence.name, sequence.frames, truth, sequence.rate_hz or DEFAULT_RATE_HZ)
 
