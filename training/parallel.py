@@ -44,7 +44,9 @@ def largest_over_processes(value: int) -> int:
 def share_batch_norm(module: nn.Module) -> None:
     """Let the batch norms in `module` use the statistics of the batches of all processes (equal in size).
 
-    In place, with the same parameters and state_dict; nothing changes where there is one process.
+    In place, with the same parameters and state_dict; nothing changes where there is one process. Each layer
+    waits for all processes, twice a step: for eatrack_small in two processes on two cores, with some other
+    work beside, a step took 15 to 35 % longer.
     """
     if not _several():
         return

@@ -64,7 +64,7 @@ class Recipe:
     steps: int = 100_000
     seed: int = 0
     mixed_precision: str = "bf16"  # or no
-    share_batch_norm: bool = True  # over all processes, so that N train as one; see training.parallel
+    share_batch_norm: bool = True  # among processes, so that N train as one; costs speed on CPUs
     workers: int = 2  # processes that make samples, for each process that trains
     log_every: int = 50  # steps, as all that follow
     checkpoint_every: int = 500
