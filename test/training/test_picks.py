@@ -1,4 +1,4 @@
-"""Frames of a sample: visible ones only, in the order and within the gaps of methods.md 2.2, by seed."""
+"""Frames of a sample: visible ones only, in their order and within their gaps, by seed."""
 
 from __future__ import annotations
 

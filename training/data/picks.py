@@ -1,4 +1,6 @@
-"""Which frames of a video make a sample: T templates and one search frame, by the rules of methods.md 2.2.
+"""Which frames of a video make a sample: T templates and one search frame.
+
+The rules are those of the samplers of OSTrack's family of trackers.
 
 All functions take `visible`, (N,) bool: whether each frame shows the target. They pick visible frames alone;
 of a still (N = 1) its one frame, T + 1 times.
