@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 # torch takes seconds to import: only the commands that need it do.
@@ -118,20 +120,15 @@ def _add_data(parser: argparse.ArgumentParser) -> None:
 
 def _train(options: argparse.Namespace) -> None:
     deadline = None if options.minutes is None else time.monotonic() + 60 * options.minutes
-    import torch.distributed
-
     from .recipe import check_order, read_recipe
     from .train import train
 
     recipes = [read_recipe(path) for path in options.recipes]
     check_order(recipes, options.output)
-    try:
+    with _process_group():
         for recipe in recipes:
             student = train(recipe, options.data, options.output / recipe.name, options.workers, deadline)
             _say(f"{recipe.name} is done: {student}")
-    finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
     _say(f"next: python -m training export {student} --name {recipe.name} --output models/{recipe.name}")
 
 
@@ -162,7 +159,8 @@ def _ablate(options: argparse.Namespace) -> None:
     from .recipe import read_recipe
 
     recipe = read_recipe(options.recipe)
-    ablate(recipe, options.data, options.output, options.seeds, options.steps, options.sequences)
+    with _process_group():
+        ablate(recipe, options.data, options.output, options.seeds, options.steps, options.sequences)
     _say(f"wrote {options.output / 'ablation.md'}")
 
 
@@ -185,6 +183,18 @@ def _card(options: argparse.Namespace) -> None:
     from .model_card import record_scores
 
     _say(f"wrote {record_scores(options.bundle, options.evaluation, options.notes)}")
+
+
+@contextlib.contextmanager
+def _process_group() -> Iterator[None]:
+    """Of a block that trains: what it opened between processes is closed."""
+    import torch.distributed
+
+    try:
+        yield
+    finally:
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
 
 
 def _say(text: str) -> None:

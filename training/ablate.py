@@ -105,13 +105,15 @@ def ablate(
 
 def _scored(folder: Path, videos: Mapping[str, Sequence[Video]]) -> Scores:
     """The success AUC of a run's student on every video, with and without the Target Store."""
+    student, about = load_student(folder / STUDENT_FILE)
     path = folder / SCORES_FILE
-    wanted = {name: {video.name for video in each} for name, each in videos.items()}
-    if path.is_file():
-        known: Scores = json.loads(path.read_text())
-        if all({name: set(each) for name, each in known[store].items()} == wanted for store in STORE):
-            return known
-    student, _ = load_student(folder / STUDENT_FILE)
+    scored = {
+        "steps": about["steps"],
+        "videos": {name: [video.name for video in each] for name, each in videos.items()},
+    }
+    if path.is_file() and (known := json.loads(path.read_text()))["scored"] == scored:
+        found: Scores = known["scores"]
+        return found
     engine = TorchEngine(student, eatrack_spec(student.config, folder.name))
     scores = {
         store: {
@@ -120,7 +122,7 @@ def _scored(folder: Path, videos: Mapping[str, Sequence[Video]]) -> Scores:
         }
         for store, config in STORE.items()
     }
-    path.write_text(json.dumps(scores, indent=1))
+    path.write_text(json.dumps({"scored": scored, "scores": scores}, indent=1))
     return scores
 
 

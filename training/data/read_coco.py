@@ -15,7 +15,7 @@ from tqdm import tqdm
 from .index import Index, Plan, texts
 
 FILES = "annotations/instances_*.json"
-MIN_SIDE_PX = 50.0  # methods.md 2.1
+MIN_SIDE_PX = 50.0  # smaller objects are not used, as in OSTrack
 LAYOUTS = ("annotations/instances_train2017.json and images/train2017/*.jpg (COCO)",)
 
 
