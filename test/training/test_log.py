@@ -53,14 +53,17 @@ def test_the_first_number_that_is_not_finite_is_blamed(value: float) -> None:
     assert (error.value.name, error.value.step) == ("l1", 6)
 
 
-def test_a_log_goes_on_where_its_run_does(tmp_path: Path) -> None:
+def test_a_log_goes_on_where_its_run_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows of steps that a resumed run does again are dropped, and a row that was cut short."""
+    now = 1_000_000_000.0  # TensorBoard orders its files by the second of their start, as text
+    monkeypatch.setattr("tensorboard.summary.writer.event_file_writer.time.time", lambda: now)
     log = Log(tmp_path, 0)
     for step in (10, 20, 30):
         log.write(step, {"focal": step / 10, "samples_per_s": 1234.5678})
     log.close()
     path = tmp_path / "log.csv"
     path.write_text(path.read_text() + "30,l")
+    now += 1
     log = Log(tmp_path, 20)
     assert path.read_text().split() == [
         "10,focal,1",
