@@ -20,7 +20,7 @@ from distill_tracker_ros.evaluation.statistics import mean_interval, paired
 
 from .checkpoint import STUDENT_FILE, load_student
 from .recipe import Recipe
-from .spec import eatrack_spec
+from .spec import model_spec
 from .torch_engine import TorchEngine
 from .train import load_footage, train
 from .validate import Video, success_auc, validation_videos
@@ -114,7 +114,7 @@ def _scored(folder: Path, videos: Mapping[str, Sequence[Video]]) -> Scores:
     if path.is_file() and (known := json.loads(path.read_text()))["scored"] == scored:
         found: Scores = known["scores"]
         return found
-    engine = TorchEngine(student, eatrack_spec(student.config, folder.name))
+    engine = TorchEngine(student, model_spec(student.config, folder.name))
     scores = {
         store: {
             name: {video.name: success_auc(engine, video, config) for video in each}

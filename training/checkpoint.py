@@ -13,7 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .models.eatrack import EATrackConfig, EATrackStudent
+from .models.network import Network, NetworkConfig
+from .models.networks import config_kind
 
 RESUME_FILE = "resume.pt"
 STUDENT_FILE = "student.pt"  # the averaged weights at the last validation
@@ -71,7 +72,7 @@ def load_resume(folder: Path) -> dict[str, Any] | None:
 def save_student(
     folder: Path,
     student: nn.Module,
-    config: EATrackConfig,
+    config: NetworkConfig,
     about: Mapping[str, Any],
     name: str = STUDENT_FILE,
 ) -> Path:
@@ -80,7 +81,7 @@ def save_student(
     return save(folder / name, content)
 
 
-def load_student(path: Path) -> tuple[EATrackStudent, dict[str, Any]]:
+def load_student(path: Path) -> tuple[Network, dict[str, Any]]:
     """A student in eval mode, and what is known of its training.
 
     Raises:
@@ -91,8 +92,8 @@ def load_student(path: Path) -> tuple[EATrackStudent, dict[str, Any]]:
     if missing := {"config", "weights", "about"} - set(content):
         raise ValueError(f"{path} holds no student: {', '.join(sorted(missing))} is missing in it")
     try:
-        student = EATrackStudent(EATrackConfig(**content["config"]))
-    except TypeError as error:
+        student = config_kind(content["config"])(**content["config"]).build()
+    except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is of another version of training: {error}") from error
     load_weights(student, content["weights"], str(path))
     return student.eval(), content["about"]

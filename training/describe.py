@@ -8,39 +8,42 @@ from typing import Any
 
 import numpy as np
 import torch
-from timm.layers import Attention
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
-from .models.eatrack import EATrackStudent
 from .recipe import Recipe
-from .spec import eatrack_spec
+from .spec import model_spec
 
 
 def describe(recipe: Recipe) -> dict[str, Any]:
     """Numbers of the network that a recipe trains, a student or a teacher.
 
     `parameters` leaves the position tables out, `linear_macs` counts linear layers and convolutions of one
-    frame with the template cached (the convention of the field), `macs` adds the products of attention;
-    `template_macs` are those of one template, which are spent once a template.
+    frame with the template cached (the convention of the field), `macs` adds all other matrix products, those
+    of attention; `template_macs` is the share of one template in a call of the template graph.
     """
     config = recipe.student
-    student = EATrackStudent(config).eval()
-    spec = eatrack_spec(config, recipe.name)
+    student = config.build().deployed()
+    spec = model_spec(config, recipe.name)
     parameters = sum(p.numel() for name, p in student.named_parameters() if "positions" not in name)
-    state = torch.zeros(1, *spec.states[0].shape)
-    with torch.inference_mode(), _counting(student) as count:
-        student.search(torch.zeros(1, 3, config.search_size, config.search_size), state)
-    with torch.inference_mode(), _counting(student) as template_count:
-        student.encode_template(torch.zeros(1, 1, 3, config.template_size, config.template_size))
+    states = [torch.zeros(1, *state.shape) for state in spec.states]
+    search = torch.zeros(1, 3, config.search_size, config.search_size)
+    slots = config.template_slots
+    templates = torch.zeros(1, slots, 3, config.template_size, config.template_size)
+    with torch.inference_mode():
+        with _linear_macs(student) as linear, FlopCounterMode(display=False) as flops:
+            student.outputs(search, *states)
+        with FlopCounterMode(display=False) as template_flops:
+            student.encode_template(templates)
     return {
         "name": recipe.name,
         "method": recipe.method,
         "parameters": parameters,
         "position_table_parameters": sum(p.numel() for p in student.parameters()) - parameters,
-        "linear_macs": count["linear"],
-        "macs": sum(count.values()),
-        "template_macs": sum(template_count.values()),
-        "tokens": {"search": config.grid**2, "template": config.template_slots * config.template_grid**2},
+        "linear_macs": sum(linear),
+        "macs": flops.get_total_flops() // 2,
+        "template_macs": template_flops.get_total_flops() // 2 // slots,
+        "tokens": config.tokens,
         "states": [
             {
                 "name": s.name,
@@ -54,24 +57,20 @@ def describe(recipe: Recipe) -> dict[str, Any]:
 
 
 @contextmanager
-def _counting(module: nn.Module) -> Iterator[dict[str, int]]:
-    """Count the multiply-accumulates of every call inside the block."""
-    count = {"linear": 0, "attention": 0}
+def _linear_macs(module: nn.Module) -> Iterator[list[int]]:
+    """The multiply-accumulates of every call of a linear layer or a convolution inside the block."""
+    counts: list[int] = []
 
     def on_linear(layer: nn.Linear, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        count["linear"] += output.numel() * layer.in_features
+        counts.append(output.numel() * layer.in_features)
 
     def on_convolution(layer: nn.Conv2d, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        count["linear"] += output.numel() * layer.weight[0].numel()
+        counts.append(output.numel() * layer.weight[0].numel())
 
-    def on_attention(_layer: Attention, inputs: tuple[Tensor, ...], _output: Tensor) -> None:
-        batch, tokens, width = inputs[0].shape
-        count["attention"] += 2 * batch * tokens * tokens * width  # Q K^T and A V
-
-    hooks = {nn.Linear: on_linear, nn.Conv2d: on_convolution, Attention: on_attention}
+    hooks = {nn.Linear: on_linear, nn.Conv2d: on_convolution}
     handles = [m.register_forward_hook(hooks[type(m)]) for m in module.modules() if type(m) in hooks]
     try:
-        yield count
+        yield counts
     finally:
         for handle in handles:
             handle.remove()

@@ -12,49 +12,50 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from numpy.typing import NDArray
 from onnxruntime.transformers import float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from distill_tracker_ros.runtime.load import load_engine
 from distill_tracker_ros.runtime.manifest import FILE_NAME, Graph, Manifest, write_manifest
 
 from .checkpoint import load_student
-from .models.eatrack import EATrackStudent, target_embedding
 from .models.layers import normalise
-from .spec import eatrack_spec
+from .models.network import Network, SearchOutputs, States
+from .spec import model_spec
 from .torch_engine import TorchEngine
 from .train import use_plain_attention
 
 OPSET = 17  # the floor is TensorRT 8.6
 PARITY_SEED = 1
 PARITY_LIMITS = {  # boxes are relative to the search side
-    "float32": {"state_0": 1e-4, "score_map": 1e-4, "box_map": 1e-4},
+    "float32": {"states": 1e-4, "score_map": 1e-4, "box_map": 1e-4},
     "float16": {"score_map": 1e-2, "box_map": 2e-3},
 }
 
 
 class TemplateGraph(nn.Module):
-    """templates uint8 [B, T, Hz, Wz, 3] -> state_0."""
+    """templates uint8 [B, T, Hz, Wz, 3] -> state_0 .. state_n."""
 
-    def __init__(self, student: EATrackStudent) -> None:
+    def __init__(self, student: Network) -> None:
         super().__init__()
         self.student = student
 
-    def forward(self, templates: Tensor) -> Tensor:
+    def forward(self, templates: Tensor) -> States:
         return self.student.encode_template(normalise(templates))
 
 
 class SearchGraph(nn.Module):
-    """search uint8 [B, Hx, Wx, 3], state_0 -> score_map, box_map, embedding."""
+    """search uint8 [B, Hx, Wx, 3], states -> score_map, box_map, embedding."""
 
-    def __init__(self, student: EATrackStudent) -> None:
+    def __init__(self, student: Network) -> None:
         super().__init__()
         self.student = student
 
-    def forward(self, search: Tensor, state_0: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        result = self.student.search(normalise(search), state_0)
-        return result.maps.score, result.maps.boxes, target_embedding(result)
+    def forward(self, search: Tensor, states: States) -> SearchOutputs:
+        return self.student.outputs(normalise(search), *states)
 
 
 def export_bundle(
@@ -80,20 +81,24 @@ def export_bundle(
         FileNotFoundError: there is no such student.
         ValueError: the graphs do not give what PyTorch gives.
     """
-    student, about = load_student(student_file)
+    trained, about = load_student(student_file)
+    student = trained.deployed()
     use_plain_attention(student)
-    spec = eatrack_spec(student.config, name, window_weight, lost_threshold, precision)
+    method = about.get("method", "")
+    spec = model_spec(student.config, name, method, window_weight, lost_threshold, precision)
     output.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     templates = _pixels(rng, 2, spec.template_slots, spec.template_size, spec.template_size, 3)
     search = _pixels(rng, 2, spec.search_size, spec.search_size, 3)
-    state = student.encode_template(normalise(templates)).detach()
-    _to_onnx(TemplateGraph(student), {"templates": templates}, ["state_0"], output / "template.onnx")
-    outputs = ["score_map", "box_map", "embedding"]
-    _to_onnx(SearchGraph(student), {"search": search, "state_0": state}, outputs, output / "search.onnx")
+    with torch.no_grad():
+        states = student.encode_template(normalise(templates))
+    names = [state.name for state in spec.states]
+    _to_onnx(TemplateGraph(student), (templates,), ["templates"], names, output / "template.onnx")
+    inputs, outputs = ["search", *names], list(SearchOutputs._fields)
+    _to_onnx(SearchGraph(student), (search, states), inputs, outputs, output / "search.onnx")
     if precision == "float16":
         for file in ("template.onnx", "search.onnx"):
-            _to_float16(output / file, ["state_0"])
+            _to_float16(output / file, names)
     manifest = Manifest(
         spec=spec,
         template=Graph.of_file(output / "template.onnx"),
@@ -111,7 +116,7 @@ def export_bundle(
     return output
 
 
-def measure_parity(student: EATrackStudent, bundle: Path) -> dict[str, float]:
+def measure_parity(student: Network, bundle: Path) -> dict[str, float]:
     """Largest absolute differences of a bundle in ONNX Runtime from the student in PyTorch (float32).
 
     The inputs are not those the graphs were traced with, nor is the batch size.
@@ -124,26 +129,31 @@ def measure_parity(student: EATrackStudent, bundle: Path) -> dict[str, float]:
     expected_state, state = expected_engine.encode_template(templates), engine.encode_template(templates)
     expected, found = expected_engine.search(search, expected_state), engine.search(search, state)
     engine.close()
-    pairs = {"state_0": (expected_state[0], state[0])}
-    pairs |= {
-        key: (getattr(expected, key), getattr(found, key)) for key in ("score_map", "box_map", "embedding")
-    }
-    return {"seed": PARITY_SEED} | {key: float(f"{np.abs(a - b).max():.3g}") for key, (a, b) in pairs.items()}
+
+    def difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:
+        return float(f"{np.abs(a - b).max():.3g}")
+
+    largest = max(map(difference, expected_state, state))
+    outputs = {key: difference(getattr(expected, key), getattr(found, key)) for key in SearchOutputs._fields}
+    return {"seed": PARITY_SEED, "states": largest, **outputs}
 
 
-def _to_onnx(module: nn.Module, inputs: dict[str, Tensor], outputs: list[str], path: Path) -> None:
+def _to_onnx(
+    module: nn.Module, example: tuple[Any, ...], inputs: list[str], outputs: list[str], path: Path
+) -> None:
     """Export with a dynamic batch axis, everything else static."""
     batch = torch.export.Dim("batch", min=1, max=64)
+    shapes = tree_map(lambda _: {0: batch}, example)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about the name of the batch axis
         torch.onnx.export(
             module.eval(),
-            tuple(inputs.values()),
+            example,
             str(path),
-            input_names=list(inputs),
+            input_names=inputs,
             output_names=outputs,
             opset_version=OPSET,
-            dynamic_shapes={key: {0: batch} for key in inputs},
+            dynamic_shapes=shapes,
             dynamo=True,
             external_data=False,
             verbose=False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,14 +12,15 @@ from typing import Any, get_args, get_origin, get_type_hints
 import yaml
 
 from .data.config import DataConfig
-from .methods.eatrack import Distillation
+from .methods import method_module
 from .models.eatrack import EATrackConfig
+from .models.network import NetworkConfig
+from .models.networks import config_kind
 from .schedule import SCHEDULES
 from .start import Start
 
 RECIPES = Path(__file__).parent / "recipes"
 _WORDS = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-METHODS = ("tracking", "eatrack")  # modules of training.methods
 PRECISIONS = ("no", "bf16")
 BOX_CELLS = ("peak", "around")
 
@@ -50,13 +51,16 @@ class Optimiser:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Unknown keys are errors, here and in every part."""
+    """Unknown keys are errors, here and in every part.
+
+    What `student` accepts depends on its key `network`, what `distillation` accepts on the method.
+    """
 
     name: str  # also of the run's folder
     method: str = "tracking"
-    student: EATrackConfig = field(default_factory=EATrackConfig)  # what is trained: a student or a teacher
+    student: NetworkConfig = field(default_factory=EATrackConfig)  # what is trained: a student or a teacher
     start: Start = field(default_factory=Start)
-    distillation: Distillation = field(default_factory=Distillation)
+    distillation: Any = None  # the Distillation of the method's module; None = its defaults
     data: DataConfig = field(default_factory=DataConfig)
     optimiser: Optimiser = field(default_factory=Optimiser)
     loss_weights: dict[str, float] = field(default_factory=lambda: {"focal": 1.0, "l1": 5.0, "giou": 2.0})
@@ -74,7 +78,11 @@ class Recipe:
     def __post_init__(self) -> None:
         if not self.name or Path(self.name).name != self.name:
             raise ValueError(f"name = {self.name!r} must be the name of a folder")
-        _one_of(self, "method", METHODS)
+        kind = method_module(self.method).Distillation
+        if self.distillation is None:
+            object.__setattr__(self, "distillation", kind())  # as dataclasses do for frozen fields
+        if not isinstance(self.distillation, kind):
+            raise ValueError(f"distillation is not that of the method {self.method!r}")
         _one_of(self, "box_cells", BOX_CELLS)
         _one_of(self, "mixed_precision", PRECISIONS)
         _at_least(self, 1, "steps", "log_every", "checkpoint_every", "validate_every")
@@ -91,7 +99,15 @@ def read_recipe(path: Path) -> Recipe:
     content = _content(path)
     if "name" not in content:
         raise ValueError(f"{path}: a recipe is a mapping with at least the key 'name'")
-    recipe: Recipe = _build(Recipe, content, str(path))
+    kinds = {}
+    try:
+        if isinstance(student := content.get("student"), dict):
+            kinds["student"] = config_kind(student)
+        method = method_module(content.get("method", "tracking"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+    kinds["distillation"] = method.Distillation
+    recipe: Recipe = _build(Recipe, {"distillation": {}, **content}, str(path), kinds)
     return recipe
 
 
@@ -154,8 +170,8 @@ def check_order(recipes: Sequence[Recipe], runs: Path) -> None:
         made.add(folder)
 
 
-def _build(kind: type, content: Any, where: str) -> Any:
-    """A dataclass from a mapping, its parts likewise."""
+def _build(kind: type, content: Any, where: str, kinds: Mapping[str, type] | None = None) -> Any:
+    """A dataclass from a mapping, its parts likewise; `kinds` are of parts that have a choice of types."""
     if not isinstance(content, dict):
         raise ValueError(f"{where} must be a mapping; got {content!r}")
     accepted = [f.name for f in fields(kind)]
@@ -164,7 +180,7 @@ def _build(kind: type, content: Any, where: str) -> Any:
             close = get_close_matches(str(key), accepted, 1)
             guess = f", did you mean {close[0]!r}?" if close else ";"
             raise ValueError(f"{where}: unknown key {key!r}{guess} accepted are {', '.join(accepted)}")
-    hints = get_type_hints(kind)
+    hints = {**get_type_hints(kind), **(kinds or {})}
     values = {key: _checked(hints[key], value, f"{where}: {key}") for key, value in content.items()}
     try:
         return kind(**values)

@@ -57,6 +57,7 @@ class Records:
         run, recipe = self._run, self._run.recipe
         about = {
             "recipe": recipe.name,
+            "method": recipe.method,
             "steps": run.step,
             "samples": run.step * recipe.optimiser.batch_size,
             "duration_s": round(run.seconds),
@@ -69,7 +70,7 @@ class Records:
             about["teacher"] = recipe.distillation.teacher
         average = run.average.module
         if self._videos:
-            score = validate(average, recipe.student, self._videos)
+            score = validate(average, self._videos)
             about[SCORE] = round(score, 4)
             self._log.write(run.step, {SCORE: score})
             best = run.output / checkpoint.BEST_FILE

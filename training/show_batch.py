@@ -13,8 +13,9 @@ from .data.draws import Draws
 from .data.making import make_batch
 from .data.patches import Batch
 from .data.sampler import Sampler
+from .models.networks import sizes_of
 from .recipe import Recipe
-from .train import load_footage, sizes_of
+from .train import load_footage
 
 ROWS, COLUMNS = 8, 4
 BOX, ABSENT = (0, 255, 0), (255, 0, 0)  # RGB

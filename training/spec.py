@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from distill_tracker_ros.core.config import StoreConfig
+from distill_tracker_ros.core.config import UPDATE_RULES
 from distill_tracker_ros.core.engine import ModelSpec, TensorSpec
 
-from .models.eatrack import EATrackConfig
+from .models.network import NetworkConfig
 
 
-def eatrack_spec(
-    config: EATrackConfig,
+def model_spec(
+    config: NetworkConfig,
     name: str,
+    method: str = "",
     window_weight: float = 1.0,
     lost_threshold: float = 0.25,
     precision: str = "float32",
 ) -> ModelSpec:
-    """The model spec of an EATrack student; the store's numbers are the defaults of StoreConfig."""
-    state = TensorSpec("state_0", (config.template_slots * config.template_grid**2, config.width), precision)
+    """The model spec of a network; the numbers of its update rule are the defaults of the runtime.
+
+    Args:
+        method: how it was trained, a word for people; empty = the network's key.
+    """
+    states = tuple(TensorSpec(f"state_{i}", shape, precision) for i, shape in enumerate(config.state_shapes))
     return ModelSpec(
         name=name,
-        method="eatrack",
+        method=method or config.network,
         template_slots=config.template_slots,
         template_size=config.template_size,
         template_factor=config.template_factor,
         search_size=config.search_size,
         search_factor=config.search_factor,
-        grid=config.grid,
+        grid=config.output_grid,
         window_weight=window_weight,
-        states=(state,),
-        embedding_size=config.width,
-        update_rule="target_store",
-        store=StoreConfig(),
-        confidence_kind="probability",
+        states=states,
+        embedding_size=config.embedding_size,
+        update=UPDATE_RULES[config.update_rule](),
+        confidence_kind=config.confidence_kind,
         lost_threshold=lost_threshold,
     )

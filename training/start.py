@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +13,8 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from .checkpoint import SHOWN, differing, load_student
-from .models.eatrack import EATrackStudent
 from .models.layers import matching_block, resize_position_table
+from .models.network import Network
 
 HEAD_WIDTH = 64  # channels of an attention head, the same in all of timm's ViT and DeiT
 
@@ -55,13 +56,14 @@ class Source(NamedTuple):
 
     name: str
     tensors: dict[tuple[int | None, str], Tensor]
-    heads: int  # of attention
+    heads: int | None  # of attention
 
 
-def initialise(network: EATrackStudent, start: Start) -> StartReport:
+def initialise(network: Network, start: Start) -> StartReport:
     """Copy the first weights into `network`, in place.
 
-    Everything is copied but a head of other channels; position tables are resized to the network's grids.
+    Everything is copied but the parts that may start fresh, a head of other channels for instance. Position
+    tables are resized to the network's grids; of a wider hidden layer of an MLP the first units are taken.
     From a deeper network, block l of S comes from block ceil(T l / S) (EATrack; of a classifier, from block
     l). From a shallower one it is the other way round, and the blocks in between start as the identity, so
     that the network grows without forgetting.
@@ -73,7 +75,7 @@ def initialise(network: EATrackStudent, start: Start) -> StartReport:
     if start.checkpoint:
         return _fill(network, _checkpoint(start.checkpoint))
     if start.timm:
-        return _fill(network, _classifier(start.timm, network.config.blocks))
+        return _fill(network, _classifier(start.timm, len(network.block_names())))
     return StartReport("")
 
 
@@ -86,9 +88,9 @@ def block_origins(blocks: int, source_blocks: int) -> dict[int, int]:
 
 def _checkpoint(file: str) -> Source:
     network, _ = load_student(Path(file))
-    config = network.config
-    tensors = {_key(name, config.stage1_blocks): tensor for name, tensor in network.state_dict().items()}
-    return Source(file, tensors, config.heads)
+    blocks = network.block_names()
+    tensors = {_key(name, blocks): tensor for name, tensor in network.state_dict().items()}
+    return Source(file, tensors, getattr(network.config, "heads", None))
 
 
 def _classifier(name: str, blocks: int) -> Source:
@@ -102,11 +104,11 @@ def _classifier(name: str, blocks: int) -> Source:
         (None, "template_positions"): tables,
         (None, "search_positions"): tables,
     }
+    taken = [f"blocks.{i}" for i in range(blocks)]
     for key, tensor in state.items():
-        block, rest = _key(key.replace("patch_embed.", "stem."))
-        if rest.startswith(("head.", "head_dist.")) or (block is not None and block >= blocks):
-            continue
-        tensors[block, rest] = tensor
+        block, rest = _key(key.replace("patch_embed.", "stem."), taken)
+        if not rest.startswith(("head.", "head_dist.", "blocks.")):
+            tensors[block, rest] = tensor
     return Source(name, tensors, state["norm.weight"].shape[0] // HEAD_WIDTH)
 
 
@@ -126,65 +128,67 @@ def _timm_weights(name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def _key(name: str, stage1_blocks: int = 0) -> tuple[int | None, str]:
-    """The block over both stages, from 0, and the name in it; None and the name outside the blocks."""
-    part, _, rest = name.partition(".")
-    if part not in ("blocks", "stage1", "stage2"):
-        return None, name
-    index, _, rest = rest.partition(".")
-    return int(index) + (stage1_blocks if part == "stage2" else 0), rest
+def _key(name: str, blocks: Sequence[str]) -> tuple[int | None, str]:
+    """The block, from 0, and the name in it; None and the name outside the blocks."""
+    for index, block in enumerate(blocks):
+        if name.startswith(block + "."):
+            return index, name[len(block) + 1 :]
+    return None, name
 
 
-def _name(block: int | None, rest: str, stage1_blocks: int) -> str:
-    """The inverse of `_key`."""
-    if block is None:
-        return rest
-    return f"stage1.{block}.{rest}" if block < stage1_blocks else f"stage2.{block - stage1_blocks}.{rest}"
-
-
-def _fill(network: EATrackStudent, source: Source) -> StartReport:
-    config, state = network.config, network.state_dict()
+def _fill(network: Network, source: Source) -> StartReport:
+    state, blocks = network.state_dict(), network.block_names()
     depth = len({block for block, _ in source.tensors if block is not None})
-    origins = block_origins(config.blocks, depth)
-    idle = [block for block in range(1, config.blocks + 1) if block not in origins]
-    idle_parts = tuple(_name(block - 1, "", config.stage1_blocks) for block in idle)
-    offered = _rearranged(source.tensors, origins, network)
+    origins = block_origins(len(blocks), depth) if blocks else {}
+    idle = [block for block in range(1, len(blocks) + 1) if block not in origins]
+    idle_parts = tuple(f"{blocks[block - 1]}." for block in idle)
+    offered = _fitted(_renamed(source.tensors, origins, blocks), state)
     needed = {name: tensor for name, tensor in state.items() if not name.startswith(idle_parts)}
     lines = differing(offered, needed)
-    fresh = [name for name in state if name.startswith("head.")]
-    if not any(line.startswith("head.") for line in lines):
-        fresh = []
-    if lines := [line for line in lines if not line.startswith("head.")]:
+    fresh_parts = tuple(part for part in network.fresh_parts if any(line.startswith(part) for line in lines))
+    fresh = [name for name in state if name.startswith(fresh_parts)]
+    if lines := [line for line in lines if not line.startswith(fresh_parts)]:
         raise ValueError(
             f"{source.name} is of another architecture; {len(lines)} tensors differ, the first of which are:"
             + "".join(f"\n  {line}" for line in lines[:SHOWN])
         )
-    if source.heads != config.heads:
+    heads = getattr(network.config, "heads", None)
+    if source.heads != heads:
         raise ValueError(
-            f"{source.name} has {source.heads} attention heads, the network {config.heads}: its weights mean "
+            f"{source.name} has {source.heads} attention heads, the network {heads}: its weights mean "
             "something else"
         )
-    network.load_state_dict({n: t for n, t in offered.items() if n not in fresh}, strict=False)
-    for part in idle_parts:
-        _make_identity(network.get_submodule(part.rstrip(".")))
+    network.load_state_dict({n: t for n, t in offered.items() if n not in fresh and n in state}, strict=False)
+    for block in idle:
+        _make_identity(network.get_submodule(blocks[block - 1]))
     return StartReport(source.name, tuple(fresh), tuple(idle))
 
 
-def _rearranged(
-    tensors: dict[tuple[int | None, str], Tensor], origins: dict[int, int], network: EATrackStudent
+def _renamed(
+    tensors: Mapping[tuple[int | None, str], Tensor], origins: Mapping[int, int], blocks: Sequence[str]
 ) -> dict[str, Tensor]:
-    """The source's tensors under the names of the network; position tables on its grids."""
-    config = network.config
-    grids = {"template_positions": config.template_grid, "search_positions": config.grid}
-    places: dict[int | None, int | None] = {there - 1: here - 1 for here, there in origins.items()}
-    places[None] = None
-    return {
-        _name(places[block], rest, config.stage1_blocks): (
-            resize_position_table(tensor, grids[rest]) if rest in grids else tensor
-        )
-        for (block, rest), tensor in tensors.items()
-        if block in places
-    }
+    """The source's tensors under the names of the network whose blocks these are."""
+    prefixes: dict[int | None, str] = {there - 1: f"{blocks[here - 1]}." for here, there in origins.items()}
+    prefixes[None] = ""
+    return {prefixes[block] + rest: tensor for (block, rest), tensor in tensors.items() if block in prefixes}
+
+
+def _fitted(tensors: Mapping[str, Tensor], needed: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Position tables on the grids of the network, the first units of a wider hidden layer."""
+
+    def fitted(name: str, tensor: Tensor) -> Tensor:
+        if name not in needed or tensor.shape == needed[name].shape:
+            return tensor
+        sizes = needed[name].shape
+        if name.endswith("_positions"):
+            return resize_position_table(tensor, round(sizes[1] ** 0.5))
+        if name.endswith(("mlp.fc1.weight", "mlp.fc1.bias")) and sizes[1:] == tensor.shape[1:]:
+            return tensor[: sizes[0]]
+        if name.endswith("mlp.fc2.weight") and sizes[:1] == tensor.shape[:1]:
+            return tensor[:, : sizes[1]]
+        return tensor
+
+    return {name: fitted(name, tensor) for name, tensor in tensors.items()}
 
 
 def _make_identity(block: nn.Module) -> None:

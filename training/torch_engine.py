@@ -8,24 +8,24 @@ from numpy.typing import NDArray
 
 from distill_tracker_ros.core.engine import ModelSpec, SearchOutput, State
 
-from .models.eatrack import EATrackStudent, target_embedding
 from .models.layers import normalise
+from .models.network import Network
 
 
 class TorchEngine:
-    def __init__(self, student: EATrackStudent, spec: ModelSpec) -> None:
+    def __init__(self, student: Network, spec: ModelSpec) -> None:
         self.spec = spec
         self._student = student.eval()
         self._device = next(student.parameters()).device
 
     @torch.inference_mode()
     def encode_template(self, templates: NDArray[np.uint8]) -> State:
-        return (self._student.encode_template(normalise(self._tensor(templates))).cpu().numpy(),)
+        states = self._student.encode_template(normalise(self._tensor(templates)))
+        return tuple(state.cpu().numpy() for state in states)
 
     @torch.inference_mode()
     def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
-        result = self._student.search(normalise(self._tensor(search)), self._tensor(state[0]))
-        outputs = (result.maps.score, result.maps.boxes, target_embedding(result))
+        outputs = self._student.outputs(normalise(self._tensor(search)), *map(self._tensor, state))
         return SearchOutput(*(tensor.cpu().numpy() for tensor in outputs))
 
     def close(self) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,17 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from . import checkpoint
+from .data.config import Sizes
 from .data.draws import Draws
 from .data.footage import Footage
 from .data.images import ImageStore
 from .data.loader import loader
 from .data.making import make_batch
-from .data.sampler import Batch, Sampler, Sizes
+from .data.sampler import Batch, Sampler
 from .data.sources import read_sources
 from .interrupt import TIME_OVER, Interrupt, Stopped
 from .log import Meter, NotFinite
-from .models.eatrack import EATrackConfig, EATrackStudent
+from .methods import method_module
 from .parallel import largest_over_processes, share_batch_norm
 from .recipe import Optimiser, Recipe, beside
 from .records import Records
@@ -64,7 +64,7 @@ def train(
     accelerator = Accelerator(cpu=not torch.cuda.is_available())
     run = Run(recipe, output, accelerator, saved)
     count = recipe.workers if workers is None else workers
-    samples = Samples(recipe, data, output.parent / INDEX_FOLDER, accelerator, count)
+    samples = Samples(recipe, run.sizes, data, output.parent / INDEX_FOLDER, accelerator, count)
     records = None
     if accelerator.is_main_process:
         records = Records(run, validation_videos(recipe, samples.footage, samples.images))
@@ -152,7 +152,7 @@ class Run:
         self._accelerator = accelerator
         found = beside(recipe, output.parent)
         torch.manual_seed(recipe.seed)
-        self.student = EATrackStudent(recipe.student)
+        self.student = recipe.student.build()
         if not saved:
             report = initialise(self.student, found.start)
             if accelerator.is_main_process:
@@ -162,8 +162,9 @@ class Run:
         self.student.to(accelerator.device, memory_format=torch.channels_last)
         if recipe.share_batch_norm:
             share_batch_norm(self.student)
-        method = importlib.import_module(f".methods.{recipe.method}", __package__)
+        method = method_module(recipe.method)
         self._module: nn.Module = method.build(self.student, found).to(accelerator.device)
+        self.sizes: Sizes = self._module.sizes
         self.average = ModelEmaV3(self.student, decay=recipe.optimiser.ema_decay, use_warmup=True)
         self._plain_optimiser = build_optimiser(self._module, recipe.optimiser)
         if saved:
@@ -232,10 +233,16 @@ def use_plain_attention(student: nn.Module) -> None:
 
 
 def build_optimiser(method: nn.Module, config: Optimiser) -> torch.optim.AdamW:
-    """AdamW; biases, norms and position tables do not decay, the student's backbone may learn slower."""
+    """AdamW; biases, norms and position tables do not decay, the student's backbone may learn slower.
+
+    A frozen parameter is left out.
+    """
+    fresh = tuple(f"student.{part}" for part in method.student.fresh_parts)
     groups: dict[tuple[bool, bool], list[nn.Parameter]] = {}
     for name, parameter in method.named_parameters():
-        backbone = name.startswith("student.") and not name.startswith("student.head.")
+        if not parameter.requires_grad:
+            continue
+        backbone = name.startswith("student.") and not name.startswith(fresh)
         decays = parameter.dim() > 1 and "positions" not in name
         groups.setdefault((backbone, decays), []).append(parameter)
     return torch.optim.AdamW(
@@ -268,29 +275,26 @@ def load_footage(recipe: Recipe, data: Path, cache: Path | None = None) -> tuple
     return footage, ImageStore(footage)
 
 
-def sizes_of(config: EATrackConfig) -> Sizes:
-    return Sizes(
-        config.search_size,
-        config.search_factor,
-        config.template_size,
-        config.template_factor,
-        config.template_slots,
-    )
-
-
 class Samples:
     """The numbered samples of a recipe; step s is made of numbers s B to (s + 1) B - 1, B the batch size."""
 
     def __init__(
-        self, recipe: Recipe, data: Path, cache: Path, accelerator: Accelerator, workers: int
+        self,
+        recipe: Recipe,
+        sizes: Sizes,
+        data: Path,
+        cache: Path,
+        accelerator: Accelerator,
+        workers: int,
     ) -> None:
         self.footage, self.images = load_footage(recipe, data, cache)
-        self._recipe, self._accelerator, self._workers = recipe, accelerator, workers
+        self._recipe, self._sizes = recipe, sizes
+        self._accelerator, self._workers = accelerator, workers
 
     def batches(self, step: int, alone: bool = False) -> Iterator[Batch]:
         """Batches from a step on: this process's share of the samples, or all of them, if it is alone."""
         recipe, accelerator = self._recipe, self._accelerator
-        size, sizes = recipe.optimiser.batch_size, sizes_of(recipe.student)
+        size, sizes = recipe.optimiser.batch_size, self._sizes
         first, count = (0, 1) if alone else (accelerator.process_index, accelerator.num_processes)
         numbers = [range(s * size + first, (s + 1) * size, count) for s in range(step, recipe.steps)]
         sampler = Sampler(self.footage, self.images, recipe.data, sizes, recipe.seed)

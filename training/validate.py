@@ -23,9 +23,9 @@ from distill_tracker_ros.evaluation.replay import (
 from .data.flights import flight
 from .data.footage import Footage
 from .data.images import ImageStore
-from .models.eatrack import EATrackConfig, EATrackStudent
+from .models.network import Network
 from .recipe import Recipe
-from .spec import eatrack_spec
+from .spec import model_spec
 from .torch_engine import TorchEngine
 
 SPACED_RATE_HZ = 10.0  # of tracks whose frames are samples far apart
@@ -94,9 +94,9 @@ def _same_size(frames: list[NDArray[np.uint8]]) -> list[NDArray[np.uint8]]:
     return [np.pad(f, ((0, height - f.shape[0]), (0, width - f.shape[1]), (0, 0))) for f in frames]
 
 
-def validate(student: EATrackStudent, config: EATrackConfig, videos: Sequence[Video]) -> float:
+def validate(student: Network, videos: Sequence[Video]) -> float:
     """Mean success AUC over the videos. The student is left in eval mode."""
-    engine = TorchEngine(student, eatrack_spec(config, "validated"))
+    engine = TorchEngine(student, model_spec(student.config, "validated"))
     return float(np.mean([success_auc(engine, video) for video in videos]))
 
 

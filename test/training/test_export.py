@@ -52,7 +52,7 @@ def test_the_graphs_equal_the_joint_pass_of_training(engine: Engine, student: EA
     """X-1 (1e-4 on boxes, 1e-5 on states), X-7 (float16: half a pixel at 256 px, 1e-2 on scores)."""
     templates, search = pixels(3, 2, 32, 32, 3, seed=5), pixels(3, 64, 64, 3, seed=6)
     with torch.inference_mode():
-        state = student.encode_template(normalise(templates))
+        (state,) = student.encode_template(normalise(templates))
         expected = student(normalise(templates), normalise(search))
     found_state = engine.encode_template(templates.numpy())
     found = engine.search(search.numpy(), found_state)
@@ -127,7 +127,7 @@ def test_the_manifest_says_where_the_model_comes_from(bundle: Path) -> None:
     manifest = read_manifest(bundle / "manifest.yaml")
     assert manifest.provenance["data"] == ["noise (public domain)"]
     assert manifest.provenance["recipe"] == "test" and manifest.provenance["training_commit"]
-    assert set(manifest.parity) == {"seed", "state_0", "score_map", "box_map", "embedding"}
+    assert set(manifest.parity) == {"seed", "states", "score_map", "box_map", "embedding"}
 
 
 def test_batches_of_any_size_give_the_same_rows(engine: Engine) -> None:

@@ -79,8 +79,8 @@ def test_cached_template_equals_the_joint_pass() -> None:
     """E-1: the state of the template pass, used in the search pass, is the full forward."""
     student = small_student()
     templates, search = torch.randn(1, 2, 3, 32, 32), torch.randn(1, 3, 64, 64)
-    state = student.encode_template(templates)
-    one_by_one = torch.cat([student.encode_template(templates[:, i : i + 1]) for i in range(2)], dim=1)
+    (state,) = student.encode_template(templates)
+    one_by_one = torch.cat([student.encode_template(templates[:, i : i + 1])[0] for i in range(2)], dim=1)
     assert torch.allclose(state, one_by_one, atol=1e-5)
     cached, joint = student.search(search, one_by_one), student(templates, search)
     assert torch.allclose(cached.maps.boxes, joint.maps.boxes, atol=1e-5)
@@ -92,7 +92,7 @@ def test_a_template_slot_depends_on_its_own_crop_alone() -> None:
     student = small_student()
     templates = torch.randn(1, 2, 3, 32, 32)
     changed = torch.stack([templates[:, 0], torch.randn(1, 3, 32, 32)], dim=1)
-    before, after = student.encode_template(templates), student.encode_template(changed)
+    (before,), (after,) = student.encode_template(templates), student.encode_template(changed)
     tokens = SMALL.template_grid**2
     assert torch.equal(before[:, :tokens], after[:, :tokens])
     assert not torch.allclose(before[:, tokens:], after[:, tokens:])

@@ -11,8 +11,8 @@ import torch
 
 from training.data.sampler import Batch, DataConfig, Sizes
 from training.models.eatrack import EATrackConfig, EATrackStudent
+from training.models.networks import sizes_of
 from training.recipe import Optimiser, Recipe
-from training.train import sizes_of
 
 SMALL = EATrackConfig(
     search_size=64,

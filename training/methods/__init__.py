@@ -1,1 +1,20 @@
-"""One module a method: `build(student, recipe)` gives (batch, progress) -> named, unweighted losses."""
+"""One module a method: `Distillation`, its section of a recipe, and `build(student, recipe)`.
+
+`build` gives a torch module with the attributes `student` and `sizes` (the crops that it wants) that maps
+(batch, progress) to named, unweighted losses. It owns its frozen teacher and its schedule; progress is the
+share of the recipe's steps that is done.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+METHODS = ("tracking", "eatrack", "loretrack", "compresstracker")
+
+
+def method_module(name: str) -> ModuleType:
+    """Raises ValueError for an unknown method."""
+    if name not in METHODS:
+        raise ValueError(f"method = {name!r} is unknown; accepted are {', '.join(METHODS)}")
+    return importlib.import_module(f".{name}", __package__)

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoint import load_student
 from ..data.sampler import Batch
 from ..distillation import cell_mask, coverage_mask, feature_loss, prediction_loss
 from ..losses import tracking_losses
 from ..models.eatrack import EATrackConfig, EATrackStudent, SearchResult
 from ..models.frozen import Frozen
 from ..models.layers import matching_block, normalise
+from ..models.networks import sizes_of
+from .teacher import SAME_TOKENS, branches_with_weight, check_network, check_same, load_teacher
 
 if TYPE_CHECKING:  # the recipe knows the switches of every method
     from ..recipe import Recipe
@@ -63,16 +63,9 @@ def build(student: EATrackStudent, recipe: Recipe) -> EATrack:
         FileNotFoundError: there is no teacher.
         ValueError: the teacher does not fit the student, or a branch has no weight.
     """
-    path = Path(recipe.distillation.teacher)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"distillation: teacher = {recipe.distillation.teacher!r} is no file; it is the student.pt of "
-            "the teacher's run"
-        )
-    if missing := [name for name in BRANCHES if name not in recipe.loss_weights]:
-        raise ValueError(f"loss_weights lacks {missing[0]!r}; 0 leaves this branch of the distillation out")
-    teacher, _ = load_student(path)
-    branches = tuple(name for name in BRANCHES if recipe.loss_weights[name])
+    branches = branches_with_weight(BRANCHES, recipe.loss_weights)
+    teacher = load_teacher(recipe.distillation.teacher)
+    check_network("eatrack", student, teacher)
     return EATrack(student, teacher, recipe.distillation, recipe.box_cells, branches)
 
 
@@ -92,8 +85,9 @@ class EATrack(nn.Module):
         branches: Sequence[str] = BRANCHES,
     ) -> None:
         super().__init__()
-        _check_same_input(student.config, teacher.config)
+        check_same(student.config, teacher.config, *SAME_TOKENS)
         self.student, self.teacher = student, Frozen(teacher)
+        self.sizes = sizes_of(student.config)
         self.distillation, self.box_cells, self.branches = distillation, box_cells, branches
         pairs = block_pairs(student.config, teacher.config, distillation.pairs)
         # As indices into the outputs of both stages 2.
@@ -158,18 +152,3 @@ def block_pairs(student: EATrackConfig, teacher: EATrackConfig, kind: str) -> li
             f"teacher, whose joint blocks are {teacher.stage1_blocks + 1} to {others}"
         )
     return pairs
-
-
-def _check_same_input(student: EATrackConfig, teacher: EATrackConfig) -> None:
-    names = (
-        "search_size",
-        "template_size",
-        "search_factor",
-        "template_factor",
-        "stride",
-        "template_slots",
-    )
-    for name in names:
-        own, other = getattr(student, name), getattr(teacher, name)
-        if own != other:
-            raise ValueError(f"the teacher has {name} = {other}, the student {own}: both see the same crops")

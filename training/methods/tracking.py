@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
@@ -10,9 +11,21 @@ from ..data.sampler import Batch
 from ..losses import tracking_losses
 from ..models.eatrack import EATrackStudent
 from ..models.layers import normalise
+from ..models.networks import sizes_of
 
 if TYPE_CHECKING:  # the recipe knows the switches of every method
     from ..recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Distillation:
+    """There is none."""
+
+    teacher: str = ""
+
+    def __post_init__(self) -> None:
+        if self.teacher:
+            raise ValueError(f"teacher = {self.teacher!r}: the method 'tracking' has no teacher")
 
 
 def build(student: EATrackStudent, recipe: Recipe) -> Tracking:
@@ -26,6 +39,7 @@ class Tracking(nn.Module):
     def __init__(self, student: EATrackStudent, box_cells: str) -> None:
         super().__init__()
         self.student = student
+        self.sizes = sizes_of(student.config)
         self.box_cells = box_cells
 
     def forward(self, batch: Batch, progress: float) -> dict[str, Tensor]:

@@ -40,9 +40,9 @@ class CentreHead(nn.Module):
 
     def __init__(self, width: int, channels: int = 256) -> None:
         super().__init__()
-        self.score = _branch(width, channels, 1)
-        self.offset = _branch(width, channels, 2)
-        self.size = _branch(width, channels, 2)
+        self.score = conv_branch(width, channels, 1)
+        self.offset = conv_branch(width, channels, 2)
+        self.size = conv_branch(width, channels, 2)
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -53,7 +53,8 @@ class CentreHead(nn.Module):
         return CentreMaps(self.score(features).float().squeeze(1), self.offset(features).float(), size)
 
 
-def _branch(width: int, channels: int, outputs: int) -> nn.Sequential:
+def conv_branch(width: int, channels: int, outputs: int) -> nn.Sequential:
+    """Four 3x3 convolutions (c, c/2, c/4, c/8 channels), then 1x1 to the outputs; of corner heads too."""
     widths = [width, channels, channels // 2, channels // 4, channels // 8]
     layers: list[nn.Module] = []
     for before, after in zip(widths, widths[1:], strict=False):

@@ -16,16 +16,15 @@ from torch import Tensor, nn
 
 from .centre_head import CentreHead, CentreMaps
 from .layers import ConvStem, PatchStem, position_table, transformer_blocks
+from .network import Network, NetworkConfig, SearchOutputs
 
 
-@dataclass(frozen=True)
-class EATrackConfig:
+@dataclass(frozen=True, kw_only=True)
+class EATrackConfig(NetworkConfig):
     """The published student by default: DeiT-tiny width, 3 + 5 blocks, two template slots."""
 
-    search_size: int = 256  # px
-    template_size: int = 128  # px
-    search_factor: float = 4.0  # region side / sqrt(w h)
-    template_factor: float = 2.0
+    network: str = "eatrack"
+    template_slots: int = 2
     stride: int = 16  # px of a token
     stem: str = "patch"  # patch (ViT) or conv (convolutions of stride 2)
     width: int = 192
@@ -33,7 +32,6 @@ class EATrackConfig:
     mlp_ratio: float = 4.0
     stage1_blocks: int = 3
     stage2_blocks: int = 5
-    template_slots: int = 2
     head_channels: int = 256
     drop_path: float = 0.1  # of the last block, rising linearly from 0
 
@@ -50,6 +48,29 @@ class EATrackConfig:
             raise ValueError(f"stem = {self.stem!r} is unknown; accepted are 'patch' and 'conv'")
         if self.width % self.heads:
             raise ValueError(f"width = {self.width} must be a multiple of heads = {self.heads}")
+
+    def build(self) -> EATrackStudent:
+        return EATrackStudent(self)
+
+    @property
+    def update_rule(self) -> str:
+        return "target_store" if self.template_slots > 1 else "none"
+
+    @property
+    def output_grid(self) -> int:
+        return self.grid
+
+    @property
+    def state_shapes(self) -> tuple[tuple[int, ...], ...]:
+        return ((self.template_slots * self.template_grid**2, self.width),)
+
+    @property
+    def tokens(self) -> dict[str, int]:
+        return {"search": self.grid**2, "template": self.template_slots * self.template_grid**2}
+
+    @property
+    def embedding_size(self) -> int:
+        return self.width
 
     @property
     def blocks(self) -> int:
@@ -73,7 +94,7 @@ class SearchResult(NamedTuple):
     blocks: tuple[Tensor, ...] = ()  # [B, T*g*g + G*G, D] each: outputs of stage 2, if asked for
 
 
-class EATrackStudent(nn.Module):
+class EATrackStudent(Network):
     def __init__(self, config: EATrackConfig) -> None:
         super().__init__()
         self.config = config
@@ -81,14 +102,14 @@ class EATrackStudent(nn.Module):
         self.stem = stem(config.width, config.stride)
         self.template_positions = position_table(config.template_grid**2, config.width)
         self.search_positions = position_table(config.grid**2, config.width)
-        rates = torch.linspace(0, config.drop_path, config.blocks)
+        rates = torch.linspace(0, config.drop_path, config.blocks, device="cpu")
         blocks = transformer_blocks(config.blocks, config.width, config.heads, config.mlp_ratio, rates)
         self.stage1, self.stage2 = blocks[: config.stage1_blocks], blocks[config.stage1_blocks :]
         self.norm = nn.LayerNorm(config.width, eps=1e-6)
         self.head = CentreHead(config.width, config.head_channels)
 
-    def encode_template(self, templates: Tensor) -> Tensor:
-        """Normalised templates [B, T, 3, Hz, Wz] -> state [B, T * g*g, D], slot-major.
+    def encode_template(self, templates: Tensor) -> tuple[Tensor]:
+        """Normalised templates [B, T, 3, Hz, Wz] -> one state [B, T * g*g, D], slot-major.
 
         The slots do not see each other, so one can be refreshed without touching the others.
         """
@@ -96,7 +117,7 @@ class EATrackStudent(nn.Module):
         tokens = self._tokens(templates.flatten(0, 1), self.template_positions)
         for block in self.stage1:
             tokens = block(tokens)
-        return tokens.reshape(batch, slots * tokens.shape[1], -1)
+        return (tokens.reshape(batch, slots * tokens.shape[1], -1),)
 
     def search(self, search: Tensor, state: Tensor, keep_blocks: bool = False) -> SearchResult:
         """Normalised search regions [B, 3, Hx, Wx] and the state of their targets -> maps.
@@ -112,13 +133,41 @@ class EATrackStudent(nn.Module):
             joint = block(joint)
             if keep_blocks:
                 kept.append(joint)
-        tokens = self.norm(joint[:, state.shape[1] :])
-        grid = self.config.grid
-        features = tokens.transpose(1, 2).reshape(-1, self.config.width, grid, grid)
-        return SearchResult(self.head(features), tokens, tuple(kept))
+        return self.read(joint, tuple(kept))
 
     def forward(self, templates: Tensor, search: Tensor, keep_blocks: bool = False) -> SearchResult:
-        return self.search(search, self.encode_template(templates), keep_blocks)
+        return self.search(search, *self.encode_template(templates), keep_blocks)
+
+    def embed(self, templates: Tensor, search: Tensor) -> Tensor:
+        """The joint sequence [B, T * g*g + G*G, D] before any block, templates first."""
+        tokens = self._tokens(templates.flatten(0, 1), self.template_positions)
+        slots = tokens.unflatten(0, templates.shape[:2]).flatten(1, 2)
+        return torch.cat([slots, self._tokens(search, self.search_positions)], dim=1)
+
+    def run_block(self, index: int, joint: Tensor) -> Tensor:
+        """One block, from 0 over both stages; those of stage 1 see each template and the search apart."""
+        first = self.config.stage1_blocks
+        if index >= first:
+            return self.stage2[index - first](joint)
+        block, slots = self.stage1[index], self.config.template_slots
+        templates, search = joint.split([joint.shape[1] - self.config.grid**2, self.config.grid**2], dim=1)
+        apart = block(templates.unflatten(1, (slots, -1)).flatten(0, 1))
+        return torch.cat([apart.unflatten(0, (-1, slots)).flatten(1, 2), block(search)], dim=1)
+
+    def read(self, joint: Tensor, blocks: tuple[Tensor, ...] = ()) -> SearchResult:
+        """What the last block gives -> maps; `blocks` are passed on."""
+        grid = self.config.grid
+        tokens = self.norm(joint[:, -grid * grid :])
+        features = tokens.transpose(1, 2).reshape(-1, self.config.width, grid, grid)
+        return SearchResult(self.head(features), tokens, blocks)
+
+    def outputs(self, search: Tensor, *states: Tensor) -> SearchOutputs:
+        result = self.search(search, *states)
+        return SearchOutputs(result.maps.score, result.maps.boxes, target_embedding(result))
+
+    def block_names(self) -> list[str]:
+        stages = {"stage1": len(self.stage1), "stage2": len(self.stage2)}
+        return [f"{stage}.{i}" for stage, count in stages.items() for i in range(count)]
 
     def _tokens(self, images: Tensor, positions: Tensor) -> Tensor:
         return self.stem(images).flatten(2).transpose(1, 2) + positions
