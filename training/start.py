@@ -13,8 +13,10 @@ from timm.models import load_state_dict
 from torch import Tensor, nn
 
 from .checkpoint import SHOWN, differing, load_student
+from .models.eatrack import EATrackConfig, EATrackStudent
 from .models.layers import matching_block, resize_position_table
-from .models.network import Network
+from .models.network import Network, NetworkConfig
+from .widen import widened
 
 HEAD_WIDTH = 64  # channels of an attention head, the same in all of timm's ViT and DeiT
 
@@ -66,14 +68,14 @@ def initialise(network: Network, start: Start) -> StartReport:
     tables are resized to the network's grids; of a wider hidden layer of an MLP the first units are taken.
     From a deeper network, block l of S comes from block ceil(T l / S) (EATrack; of a classifier, from block
     l). From a shallower one it is the other way round, and the blocks in between start as the identity, so
-    that the network grows without forgetting.
+    that the network grows without forgetting. So it does from a narrower one (see training.widen).
 
     Raises:
         FileNotFoundError: there is no such checkpoint.
         ValueError: the weights cannot be had, or are those of another architecture.
     """
     if start.checkpoint:
-        return _fill(network, _checkpoint(start.checkpoint))
+        return _fill(network, _checkpoint(start.checkpoint, network.config))
     if start.timm:
         return _fill(network, _classifier(start.timm, len(network.block_names())))
     return StartReport("")
@@ -86,11 +88,22 @@ def block_origins(blocks: int, source_blocks: int) -> dict[int, int]:
     return {matching_block(block, source_blocks, blocks): block for block in range(1, source_blocks + 1)}
 
 
-def _checkpoint(file: str) -> Source:
+def _checkpoint(file: str, config: NetworkConfig) -> Source:
+    """The weights of a student.pt, widened if those of `config` are wider."""
     network, _ = load_student(Path(file))
+    if (
+        isinstance(network, EATrackStudent)
+        and isinstance(config, EATrackConfig)
+        and _is_wider(config, network.config)
+    ):
+        network = widened(network, config)
     blocks = network.block_names()
     tensors = {_key(name, blocks): tensor for name, tensor in network.state_dict().items()}
     return Source(file, tensors, getattr(network.config, "heads", None))
+
+
+def _is_wider(config: EATrackConfig, other: EATrackConfig) -> bool:
+    return config.width > other.width or config.head_channels > other.head_channels
 
 
 def _classifier(name: str, blocks: int) -> Source:

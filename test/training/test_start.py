@@ -102,13 +102,13 @@ def test_a_head_of_other_channels_starts_fresh_and_is_reported(tmp_path: Path) -
 
 def test_another_architecture_is_told_by_its_tensors(tmp_path: Path) -> None:
     """The first of them with both shapes, and the count; another stem or number of heads is told too."""
-    start = saved(tmp_path, replace(SMALL, width=24))
+    start = saved(tmp_path, replace(SMALL, width=96))
     with pytest.raises(ValueError) as error:
         initialise(EATrackStudent(SMALL), start)
     first, *lines = str(error.value).splitlines()
     assert int(first.split("; ")[1].split()[0]) > len(lines) == SHOWN
     assert first.startswith(f"{start.checkpoint} is of another architecture; ")
-    assert lines[0] == "  template_positions: [1, 4, 24] in the file, [1, 4, 48] in the network"
+    assert lines[0] == "  template_positions: [1, 4, 96] in the file, [1, 4, 48] in the network"
     with pytest.raises(
         ValueError, match=r"stem.proj.weight: none in the file, \[48, 3, 16, 16\] in the network"
     ):
@@ -182,3 +182,24 @@ def test_weights_that_do_not_fit_or_cannot_be_had(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(ValueError, match="cannot be fetched .no route to host.; give a file of them instead"):
         initialise(network, Start(timm="deit_tiny_distilled_patch16_224"))
+
+
+def test_a_network_grows_wider_and_deeper_without_forgetting(tmp_path: Path) -> None:
+    grown = EATrackStudent(replace(TEACHER, width=64, heads=4, head_channels=48, stage2_blocks=12))
+    report = initialise(grown, saved(tmp_path, TEACHER))
+    assert report.fresh == () and report.idle == (1, 4, 7, 10)
+    assert torch.allclose(outputs(small_student(TEACHER)).maps.boxes, outputs(grown).maps.boxes, atol=1e-5)
+    with pytest.raises(ValueError, match="heads of 16 channels cannot become heads of 32"):
+        initialise(EATrackStudent(replace(TEACHER, width=64, heads=2)), saved(tmp_path, TEACHER))
+
+
+def test_the_first_hidden_units_of_a_wider_mlp_are_taken(tmp_path: Path) -> None:
+    """M-9: of an MLP whose other units have no say, nothing is lost."""
+    source = small_student(SMALL)
+    with torch.no_grad():
+        for block in (*source.stage1, *source.stage2):
+            block.mlp.fc2.weight[:, 96:] = 0
+    start = Start(checkpoint=str(save_student(tmp_path, source, SMALL, {})))
+    sliced = EATrackStudent(replace(SMALL, mlp_ratio=2.0))
+    assert initialise(sliced, start).fresh == ()
+    assert torch.allclose(outputs(source).maps.boxes, outputs(sliced).maps.boxes, atol=1e-6)
