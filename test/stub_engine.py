@@ -24,8 +24,7 @@ SPEC = ModelSpec(
     window_weight=1.0,
     states=(TensorSpec("state_0", (2, 3), "float32"),),
     embedding_size=3,
-    update_rule="target_store",
-    store=StoreConfig(),
+    update=StoreConfig(),
     confidence_kind="probability",
     lost_threshold=0.4,
 )

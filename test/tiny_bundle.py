@@ -24,13 +24,18 @@ _TYPES = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT, "float16": T
 SPEC = replace(stub_engine.SPEC, name="tiny", template_size=32, search_size=64, grid=8, window_weight=0.5)
 
 
-def write_tiny_bundle(folder: Path, spec: ModelSpec = SPEC) -> Path:
-    """Make `folder` a model bundle for `spec` (which must keep the form of SPEC's states) and return it."""
+def write_tiny_bundle(
+    folder: Path, spec: ModelSpec = SPEC, template: Nodes | None = None, search: Nodes | None = None
+) -> Path:
+    """Make `folder` a model bundle for `spec` and return it.
+
+    Without graphs of its own, `spec` must keep the form of SPEC's states.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tensors = signature(spec)
     files = folder / "template.onnx", folder / "search.onnx"
-    save_graph(files[0], template_nodes(spec), tensors.template_inputs, tensors.template_outputs)
-    save_graph(files[1], search_nodes(spec), tensors.search_inputs, tensors.search_outputs)
+    save_graph(files[0], template or template_nodes(spec), tensors.template_inputs, tensors.template_outputs)
+    save_graph(files[1], search or search_nodes(spec), tensors.search_inputs, tensors.search_outputs)
     provenance = {"licence": "Apache-2.0", "data": "none", "seed": 0}
     template, search = (Graph.of_file(file) for file in files)
     write_manifest(folder / FILE_NAME, Manifest(spec, template, search, OPSET, provenance))

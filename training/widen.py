@@ -21,9 +21,8 @@ from .models.eatrack import EATrackConfig, EATrackStudent
 
 STREAM_WRITERS = re.compile(r"(template|search)_positions|stage\d\.\d+\.(attn\.proj|mlp\.fc2)\..*")
 GAINS = re.compile(r"(stage\d\.\d+\.norm[12]|norm)\.weight")  # of the norms that read the stream
-INNER = re.compile(
-    r"(stem\.\d+|head\.\w+\.[1-9]\d*)\.weight"
-)  # of what reads other channels than the stream's
+# Convolutions that read the channels of other convolutions.
+INNER = re.compile(r"(stem\.\d+|head\.\w+\.[1-9]\d*)\.weight")
 
 
 def widened(source: EATrackStudent, config: EATrackConfig) -> EATrackStudent:

@@ -6,7 +6,7 @@ The ROS parameters, `--help` and the README's table are made from these fields.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 
 def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
@@ -25,8 +25,21 @@ def check_ranges(config: Any) -> None:
 
 
 @dataclass(frozen=True)
+class NoUpdate:
+    """The template is never refreshed."""
+
+    rule: ClassVar[str] = "none"  # the manifest's word for it
+    least_slots: ClassVar[int] = 1  # what a model must have for this rule
+    least_embedding: ClassVar[int] = 0
+
+
+@dataclass(frozen=True)
 class StoreConfig:
     """The Target Store (EATrack). The source names the mechanism, not the numbers: they are ours."""
+
+    rule: ClassVar[str] = "target_store"
+    least_slots: ClassVar[int] = 2
+    least_embedding: ClassVar[int] = 1
 
     threshold: float = option(0.65, "confidence from which a view may enter the store", 0.0, 1.0)
     min_gap_frames: int = option(5, "frames between two insertions, so that views differ", 1, 10_000)
@@ -39,6 +52,33 @@ class StoreConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+
+
+@dataclass(frozen=True)
+class BestInIntervalConfig:
+    """The best view of an interval is the template of the next (MixFormer).
+
+    The source has intervals of 10 to 200 frames, a data set each; ours is for video from drones.
+    """
+
+    rule: ClassVar[str] = "best_in_interval"
+    least_slots: ClassVar[int] = 2
+    least_embedding: ClassVar[int] = 0
+
+    interval_frames: int = option(25, "frames between two refreshes of the template", 1, 100_000)
+    threshold: float = option(0.5, "confidence from which a view may be the best", 0.0, 1.0)
+    decay: float = option(
+        1.0, "what is left of the best view's confidence a frame later; below 1 prefers newer views", 0.0, 1.0
+    )
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
+
+
+UpdateConfig = NoUpdate | StoreConfig | BestInIntervalConfig
+UPDATE_RULES: dict[str, type[UpdateConfig]] = {
+    kind.rule: kind for kind in (NoUpdate, StoreConfig, BestInIntervalConfig)
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +113,7 @@ class TrackerConfig:
     redetect_max_tiles: int = option(
         64, "tiles of a whole scan; larger tiles are used to stay below", 1, 4096
     )
-    refresh_template: bool = option(True, "let the Target Store refresh the template (periodic activation)")
+    refresh_template: bool = option(True, "let the model's update rule refresh the template")
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .config import StoreConfig
+from .config import UpdateConfig
 
 State = tuple[NDArray[np.generic], ...]
 
@@ -37,8 +37,7 @@ class ModelSpec:
     window_weight: float  # 0..1, see decode.hann_window
     states: tuple[TensorSpec, ...]
     embedding_size: int  # E, 0 when the search graph gives none
-    update_rule: Literal["none", "target_store"]
-    store: StoreConfig
+    update: UpdateConfig  # how the template is refreshed: the rule and its numbers
     confidence_kind: Literal["probability", "peakedness"]
     lost_threshold: float
 

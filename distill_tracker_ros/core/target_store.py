@@ -4,23 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .config import StoreConfig
 from .frame import Pixels
-
-
-@dataclass(frozen=True)
-class View:
-    """How the target looked in one frame."""
-
-    frame_number: int
-    confidence: float
-    crop: Pixels  # (Hz, Wz, 3) RGB, template size
-    embedding: NDArray[np.float32]  # (E,), L2-normalised
+from .update_rule import View
 
 
 def representative(views: Sequence[View]) -> View:
@@ -36,10 +26,7 @@ def representative(views: Sequence[View]) -> View:
 
 
 class TargetStore:
-    """A bounded set of views. It holds no network: the tracker encodes the view that it is told to use.
-
-    The initial template never enters and is never lost: it stays in slot 1 of the tracker.
-    """
+    """A bounded set of views that resemble the first one; at intervals the template is one of them."""
 
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
@@ -77,8 +64,18 @@ class TargetStore:
         self._last_insertion = view.frame_number
         return True
 
+    def refresh(self, frame_number: int, initial: Pixels) -> Pixels | None:
+        """At the interval: the representative view; the initial template after too long without a view."""
+        if not self.due(frame_number):
+            return None
+        if self.stale(frame_number):
+            self.clear(frame_number)
+            return initial
+        view = self.choose()
+        return view.crop if view else None
+
     def due(self, frame_number: int) -> bool:
-        """Whether this frame is one at which the template may be refreshed (periodic activation)."""
+        """Whether this frame is one at which the template may be refreshed."""
         return frame_number > 0 and frame_number % self._config.interval_frames == 0
 
     def stale(self, frame_number: int) -> bool:

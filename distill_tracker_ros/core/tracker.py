@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -10,14 +10,22 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from . import boxes, crop
+from .best_in_interval import BestInInterval
 from .boxes import Boxes
-from .config import TrackerConfig
+from .config import BestInIntervalConfig, NoUpdate, StoreConfig, TrackerConfig
 from .crop import Region
 from .decode import Peak, hann_window, peak
 from .engine import Engine, SearchOutput, State
 from .frame import Frame
 from .scan import Scan
-from .target_store import TargetStore, View
+from .target_store import TargetStore
+from .update_rule import FixedTemplate, UpdateRule, View
+
+_UPDATE_RULES: dict[type, Callable[..., UpdateRule]] = {
+    NoUpdate: lambda _: FixedTemplate(),
+    StoreConfig: TargetStore,
+    BestInIntervalConfig: BestInInterval,
+}
 
 
 class TrackState(IntEnum):
@@ -43,8 +51,8 @@ class Track:
 class Tracker:
     """Follows one target. Sees frames, stamps and calls: no clock, no thread, no randomness.
 
-    One-stream tracking with a cached template and periodic activation (EATrack): the template is
-    encoded once; a frame costs only its search region; the Target Store refreshes slot 2 at intervals.
+    The template is encoded once and cached; a frame costs only its search region. The model's update rule
+    (the Target Store of EATrack, for example) may refresh all slots of the template but the first.
     """
 
     def __init__(
@@ -65,7 +73,7 @@ class Tracker:
         self._age = 0
         self._growth = 1.0
         self._scan: Scan | None = None
-        self.store = TargetStore(self._spec.store)
+        self.update_rule = _UPDATE_RULES[type(self._spec.update)](self._spec.update)
         self._initial_crop = self._cut_template(frame)
         self._template_state = self._encode(self._initial_crop)
 
@@ -111,17 +119,16 @@ class Tracker:
         return self._scan.next_regions(around_box) if self._scan else [around_box]
 
     def absorb(self, frame: Frame, stamp_ns: int, regions: Sequence[Region], output: SearchOutput) -> Track:
-        """Take the maps of `regions` (axis 0 of `output`), move the box, feed the store."""
+        """Take the maps of `regions` (axis 0 of `output`), move the box, keep the template up to date."""
         self._age += 1
         self._stamp_ns = stamp_ns
         index, found = self._best_candidate(regions, output)
         self._confidence = found.confidence
         self._move(boxes.cxcywh_to_xywh(found.box_cxcywh), stamp_ns)
-        if self._refreshes_template:
-            if self.state is TrackState.TRACKING and output.embedding is not None:
-                self._offer_view(frame, output.embedding[index])
-            if self.store.due(self._age):
-                self._refresh_template()
+        if self.config.refresh_template:
+            if self.state is TrackState.TRACKING:
+                self._offer_view(frame, None if output.embedding is None else output.embedding[index])
+            self._refresh_template()
         return self.track
 
     @property
@@ -166,23 +173,18 @@ class Tracker:
         if not accepted:
             self._growth = min(self._growth * config.region_growth, config.region_growth_max)
 
-    # Template and store.
+    # The template.
 
-    @property
-    def _refreshes_template(self) -> bool:
-        return self._spec.update_rule == "target_store" and self.config.refresh_template
-
-    def _offer_view(self, frame: Frame, embedding: NDArray[np.float32]) -> None:
-        if self.store.wants(self._age, self._confidence) and self._lies_inside(frame):
-            self.store.offer(View(self._age, self._confidence, self._cut_template(frame), embedding.copy()))
+    def _offer_view(self, frame: Frame, embedding: NDArray[np.float32] | None) -> None:
+        if self.update_rule.wants(self._age, self._confidence) and self._lies_inside(frame):
+            own = np.zeros(0, np.float32) if embedding is None else embedding.copy()
+            self.update_rule.offer(View(self._age, self._confidence, self._cut_template(frame), own))
 
     def _refresh_template(self) -> None:
-        """Periodic activation: encode the representative view into slot 2, beside the initial template."""
-        if self.store.stale(self._age):
-            self.store.clear(self._age)
-            self._template_state = self._encode(self._initial_crop)
-        elif view := self.store.choose():
-            self._template_state = self._encode(view.crop)
+        """Encode what the rule says, if it says something, beside the initial template."""
+        latest = self.update_rule.refresh(self._age, self._initial_crop)
+        if latest is not None:
+            self._template_state = self._encode(latest)
 
     def _encode(self, latest_crop: NDArray[np.uint8]) -> State:
         """The states for the initial crop in slot 1 and `latest_crop` in all other slots."""
@@ -212,10 +214,7 @@ def update_together(trackers: Sequence[Tracker], frame: Frame, stamp_ns: int) ->
         tracker.rescale(frame.width, frame.height)
     regions = [tracker.regions_to_search() for tracker in trackers]
     crops = [crop.cut(frame, region, engine.spec.search_size) for own in regions for region in own]
-    states = [
-        tuple(np.repeat(tensor, len(own), axis=0) for tensor in tracker.template_state)
-        for tracker, own in zip(trackers, regions, strict=True)
-    ]
+    states = [tracker.template_state for tracker, own in zip(trackers, regions, strict=True) for _ in own]
     output = engine.search(
         np.stack(crops), tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
     )

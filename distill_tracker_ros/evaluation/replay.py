@@ -33,7 +33,7 @@ class Step:
     before_ms: float  # until the network begins; 0 for a tracker that does not tell the parts
     engine_ms: float  # in the network; all of the time for a tracker that does not tell the parts
     after_ms: float
-    event: str = ""  # of the Target Store: "view" (took one), "activation" (refreshed the template), or both
+    event: str = ""  # of the update rule: "view" (took one), "activation" (refreshed the template), or both
 
 
 class SequenceTracker(Protocol):
@@ -79,7 +79,7 @@ class SessionTracker:
         tracks = self._session.update(frame, stamp_ns)
         if self._id not in tracks:
             raise TargetError(self._session.notice)
-        newest = self._session.tracker(self._id).store.newest
+        newest = self._session.tracker(self._id).update_rule.newest
         took_view = newest is not None and newest.frame_number == tracks[self._id].age_frames
         events = ["view"] * took_view + ["activation"] * (self._engine.template_calls > 0)
         return self._step(tracks[self._id], began, "+".join(events))

@@ -3,7 +3,7 @@
     run.json           what was run: tracker, model, conditions, source of the sequences
     tracks/NAME.csv    a row a frame: box, confidence, state; the same bytes on every run
     truth/NAME.csv     a row a frame: true box, and whether the target can be seen
-    times/NAME.csv     a row a frame: milliseconds before, in and after the engine, events of the Target Store
+    times/NAME.csv     a row a frame: milliseconds before, in and after the engine, events of the update rule
     about/NAME.json    attributes, size of the frames, rate, why it ended early
 
 A sequence is finished when its file in `about/` is there: it is written last.
@@ -42,7 +42,7 @@ class Times:
 
     before_ms: Floats  # until the network begins: cutting and scaling the search region
     engine_ms: Floats  # in the network; all of the time for trackers that do not say
-    after_ms: Floats  # decoding, state machine, Target Store
+    after_ms: Floats  # decoding, state machine, update rule
 
     @property
     def step_ms(self) -> Floats:
@@ -61,7 +61,7 @@ class TrackedSequence:
     states: NDArray[np.int8]  # (N,) of TrackState
     stamps_ns: NDArray[np.int64]  # (N,)
     times: Times
-    events: tuple[str, ...] = ()  # N; what the Target Store did: "", "view", "activation", "view+activation"
+    events: tuple[str, ...] = ()  # N; what the update rule did: "", "view", "activation", "view+activation"
     frame_size: tuple[int, int] = (0, 0)  # width, height; 0 = unknown
     rate_hz: float = 30.0
     attributes: tuple[str, ...] = ()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from ..core.config import StoreConfig
+from ..core.config import UPDATE_RULES, UpdateConfig
 from ..core.engine import ModelSpec, TensorSpec
 
 FORMAT = 1
@@ -24,7 +24,6 @@ _KEYS = (
 )
 _DTYPES = ("float32", "float16")
 _KINDS = ("probability", "peakedness")
-_RULES = ("none", "target_store")
 
 
 class BundleError(ValueError):
@@ -108,7 +107,6 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         BundleError: `read_manifest` would refuse the content; nothing is written.
     """
     spec = manifest.spec
-    update = {"rule": spec.update_rule, **(asdict(spec.store) if spec.update_rule == "target_store" else {})}
     content = {
         "format": FORMAT,
         "name": spec.name,
@@ -125,7 +123,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
             "embedding": spec.embedding_size,
         },
         "states": [{"name": s.name, "shape": list(s.shape), "dtype": s.dtype} for s in spec.states],
-        "update": update,
+        "update": {"rule": spec.update.rule, **asdict(spec.update)},
         "confidence": {"kind": spec.confidence_kind, "lost_threshold": spec.lost_threshold},
         "graphs": {"template": asdict(manifest.template), "search": asdict(manifest.search)},
         "opset": manifest.opset,
@@ -145,10 +143,10 @@ def _manifest(top: _Section) -> Manifest:
     template = top.section("template", ("slots", "size", "factor"))
     search = top.section("search", ("size", "factor"))
     output = top.section("output", ("grid", "window_weight", "embedding"))
-    update = top.section("update", None)
+    update_section = top.section("update", None)
+    update = _update(update_section)
     confidence = top.section("confidence", ("kind", "lost_threshold"))
     graphs = top.section("graphs", ("template", "search"))
-    rule = update.one_of("rule", _RULES)
     spec = ModelSpec(
         name=top.text("name"),
         method=top.text("method"),
@@ -161,15 +159,15 @@ def _manifest(top: _Section) -> Manifest:
         window_weight=output.number("window_weight", 0.0, 1.0),
         states=tuple(_state(section, i) for i, section in enumerate(top.sections("states"))),
         embedding_size=output.integer("embedding", 0, 65536),
-        update_rule=rule,  # type: ignore[arg-type]
-        store=_store(update, rule),
+        update=update,
         confidence_kind=confidence.one_of("kind", _KINDS),  # type: ignore[arg-type]
         lost_threshold=confidence.number("lost_threshold", 0.0, 1.0),
     )
-    if rule == "target_store" and (spec.template_slots < 2 or spec.embedding_size < 1):
-        raise update.error(
-            "rule", rule, f"it needs template.slots >= 2 (here {spec.template_slots}) "
-            f"and output.embedding >= 1 (here {spec.embedding_size})"
+    if spec.template_slots < update.least_slots or spec.embedding_size < update.least_embedding:
+        raise update_section.error(
+            "rule", update.rule, f"it needs template.slots >= {update.least_slots} "
+            f"(here {spec.template_slots}) and output.embedding >= {update.least_embedding} "
+            f"(here {spec.embedding_size})"
         )  # fmt: skip
     return Manifest(
         spec=spec,
@@ -192,17 +190,15 @@ def _state(section: _Section, index: int) -> TensorSpec:
     return TensorSpec(name, tuple(shape), section.one_of("dtype", _DTYPES))
 
 
-def _store(update: _Section, rule: str) -> StoreConfig:
-    if rule == "none":
-        update.accepts(("rule",))
-        return StoreConfig()
-    options = fields(StoreConfig)
-    update.accepts(("rule", *(f.name for f in options)))
-    values = {}
+def _update(section: _Section) -> UpdateConfig:
+    kind = UPDATE_RULES[section.one_of("rule", tuple(UPDATE_RULES))]
+    options = fields(kind)
+    section.accepts(("rule", *(f.name for f in options)))
+    values: dict[str, Any] = {}
     for f in options:
-        read = update.integer if type(f.default) is int else update.number
+        read = section.integer if type(f.default) is int else section.number
         values[f.name] = read(f.name, f.metadata["low"], f.metadata["high"])
-    return StoreConfig(**values)  # type: ignore[arg-type]
+    return kind(**values)
 
 
 def _graph(section: _Section) -> Graph:

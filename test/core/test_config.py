@@ -6,9 +6,13 @@ from dataclasses import Field, FrozenInstanceError, fields
 
 import pytest
 
-from distill_tracker_ros.core.config import SessionConfig, StoreConfig, TrackerConfig
+from distill_tracker_ros.core.config import (
+    UPDATE_RULES,
+    SessionConfig,
+    TrackerConfig,
+)
 
-CONFIGS = [StoreConfig, TrackerConfig, SessionConfig]
+CONFIGS = [*UPDATE_RULES.values(), TrackerConfig, SessionConfig]
 RANGED = [(c, f) for c in CONFIGS for f in fields(c) if f.metadata["low"] is not None]
 
 

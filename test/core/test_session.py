@@ -259,7 +259,7 @@ def test_numbers_can_be_changed_while_tracking() -> None:
 def test_memory_does_not_grow_with_the_number_of_frames() -> None:
     """X-10: after the store is full, 200 frames and refreshes later, no more is held than before."""
     store = StoreConfig(capacity=4, min_gap_frames=1, interval_frames=5)
-    session = Session(StubEngine(store=store))
+    session = Session(StubEngine(update=store))
     video = [(ArrayFrame(rgb), box) for rgb, box in moving_square(100, out_of_view=range(40, 80))]
     session.set_target(*video[0], 0)
     session.engine.search_batches = type("Nothing", (list,), {"append": lambda *_: None})()

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from distill_tracker_ros.core.config import StoreConfig
-from distill_tracker_ros.core.target_store import TargetStore, View, representative
+from distill_tracker_ros.core.target_store import TargetStore, representative
+from distill_tracker_ros.core.update_rule import View
 
 CROP = np.zeros((4, 4, 3), np.uint8)
 

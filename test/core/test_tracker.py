@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from stub_engine import StubEngine
-from synthetic import RED, Box, Colour, Rgb, background, draw_square, moving_square
+from synthetic import BLUE, RED, Box, Colour, Rgb, background, draw_square, moving_square
 
 from distill_tracker_ros.core import boxes, crop
-from distill_tracker_ros.core.config import StoreConfig, TrackerConfig
-from distill_tracker_ros.core.engine import SearchOutput, State
+from distill_tracker_ros.core.config import BestInIntervalConfig, NoUpdate, StoreConfig, TrackerConfig
+from distill_tracker_ros.core.engine import SearchOutput, State, TensorSpec
 from distill_tracker_ros.core.frame import ArrayFrame
 from distill_tracker_ros.core.tracker import Track, Tracker, TrackState, update_together
 
@@ -227,6 +227,60 @@ def test_identical_targets_in_one_batch_have_identical_tracks() -> None:
     assert together.search_batches == [3] * 59
 
 
+class ManyStates(StubEngine):
+    """One slot, and three states: the colour, and what must belong to it in every row of a batch."""
+
+    def __init__(self, grid: int) -> None:
+        states = (
+            TensorSpec("state_0", (1, 3), "float32"),
+            TensorSpec("state_1", (2, 3, 1, 1), "float16"),
+            TensorSpec("state_2", (5,), "float32"),
+        )
+        super().__init__(
+            states=states,
+            grid=grid,
+            template_slots=1,
+            embedding_size=0,
+            update=NoUpdate(),
+            confidence_kind="peakedness",
+        )
+
+    def encode_template(self, templates: np.ndarray) -> State:
+        (colours,) = super().encode_template(templates)
+        halves = (colours.reshape(-1, 1, 3, 1, 1) / 2).repeat(2, axis=1).astype(np.float16)
+        return colours, halves, colours.sum(axis=(1, 2))[:, None].repeat(5, axis=1)
+
+    def search(self, search: np.ndarray, state: State) -> SearchOutput:
+        colours, halves, sums = state
+        assert [s.dtype for s in state] == [t.dtype for t in self.spec.states]
+        np.testing.assert_allclose(halves.sum(axis=1).reshape(-1, 1, 3), colours, rtol=1e-3)
+        np.testing.assert_allclose(sums, colours.sum(axis=(1, 2))[:, None].repeat(5, axis=1), rtol=1e-6)
+        return super().search(search, state)
+
+
+@pytest.mark.parametrize("grid", [1, 16])
+def test_several_states_of_any_shape_stay_with_their_target(grid: int) -> None:
+    """X-5: no slot to refresh, no embedding; two targets, one of them lost and searched for in tiles."""
+    engine = ManyStates(grid)
+    red = list(moving_square(80))
+    blue = list(moving_square(80, colour=BLUE, path=lambda n: (60, 40), out_of_view=range(20, 60)))
+    trackers, states = [], [TRACKING]
+    for n, ((rgb, red_box), (_, blue_box)) in enumerate(zip(red, blue, strict=True)):
+        if not 20 <= n < 60:
+            draw_square(rgb, blue_box, BLUE)
+        frame = ArrayFrame(rgb)
+        if n == 0:
+            config = TrackerConfig(lost_after_ms=400)
+            trackers = [Tracker(engine, frame, box, 0, config) for box in (red_box, blue_box)]
+        else:
+            tracks = update_together(trackers, frame, n * STEP_NS)
+            assert boxes.iou(tracks[0].box_xywh, red_box) > 0.85
+            states.append(tracks[1].state)
+    assert states == [TRACKING] * 20 + [UNCERTAIN] * 9 + [LOST] * 32 + [TRACKING] * 19
+    assert boxes.iou(tracks[1].box_xywh, blue_box) > 0.85
+    assert set(engine.search_batches) == {2, 5} and engine.template_calls == 2
+
+
 def test_nothing_to_track_calls_nothing() -> None:
     assert update_together([], ArrayFrame(background(64, 64)), 0) == []
 
@@ -241,7 +295,7 @@ def turning(n: int) -> Colour:
 
 def test_the_store_lets_a_target_change_its_looks() -> None:
     """Periodic activation, end to end: with the initial template alone the same target is lost."""
-    engine = StubEngine(store=StoreConfig(gate=-1.0, interval_frames=10, capacity=3))
+    engine = StubEngine(update=StoreConfig(gate=-1.0, interval_frames=10, capacity=3))
     tracks, true = follow(moving_square(260, colour=turning), engine)
     assert {t.state for t in tracks} == {TRACKING}
     assert boxes.iou([t.box_xywh for t in tracks], true).min() > 0.85
@@ -249,14 +303,35 @@ def test_the_store_lets_a_target_change_its_looks() -> None:
     assert fixed[-1].state is LOST
 
 
+@pytest.mark.parametrize("grid", [1, 16])
+def test_the_best_of_an_interval_lets_a_target_change_its_looks(grid: int) -> None:
+    """X-5: another rule, without embeddings and with one box a search, through the same code."""
+    engine = StubEngine(update=BestInIntervalConfig(interval_frames=10), embedding_size=0, grid=grid)
+    tracks, true = follow(moving_square(130, colour=turning), engine)
+    assert {t.state for t in tracks} == {TRACKING} and engine.template_calls == 13
+    assert boxes.iou([t.box_xywh for t in tracks], true).min() > 0.85
+
+
+def test_scores_up_to_a_half_leave_the_initial_template() -> None:
+    """M-15: followed all the time, but with about 0.45."""
+    engine = StubEngine(update=BestInIntervalConfig(interval_frames=10), lost_threshold=0.2)
+    (first, box), *others = moving_square(60, colour=lambda n: RED if n == 0 else (180, 68, 45))
+    tracker = Tracker(engine, ArrayFrame(first), box, 0, TrackerConfig())
+    initial = tracker.template_state[0].copy()
+    for n, (rgb, _) in enumerate(others, start=1):
+        track = tracker.update(ArrayFrame(rgb), n * STEP_NS)
+        assert track.state is TRACKING and 0.3 < track.confidence <= 0.5
+        np.testing.assert_array_equal(tracker.template_state[0], initial)
+
+
 def test_the_gate_keeps_other_looks_out() -> None:
-    engine = StubEngine(store=StoreConfig(gate=0.9, interval_frames=10, capacity=3))
+    engine = StubEngine(update=StoreConfig(gate=0.9, interval_frames=10, capacity=3))
     tracks, _ = follow(moving_square(260, colour=turning), engine)
     assert tracks[-1].state is LOST
 
 
 def test_the_initial_template_never_leaves_slot_1() -> None:
-    engine = StubEngine(store=StoreConfig(gate=-1.0, interval_frames=10, capacity=3))
+    engine = StubEngine(update=StoreConfig(gate=-1.0, interval_frames=10, capacity=3))
     (first, box), *others = moving_square(120, colour=turning)
     tracker = Tracker(engine, ArrayFrame(first), box, 0, TrackerConfig())
     initial = tracker.template_state[0].copy()
@@ -281,7 +356,7 @@ def test_the_template_graph_runs_once_per_interval_at_most() -> None:
 
 def test_an_empty_store_leaves_the_template_alone() -> None:
     """E-12: frames below the store's threshold never enter, so the state stays the very same arrays."""
-    engine = StubEngine(store=StoreConfig(threshold=1.0, reset_after_frames=10_000))
+    engine = StubEngine(update=StoreConfig(threshold=1.0, reset_after_frames=10_000))
     (first, box), *others = moving_square(80)
     tracker = Tracker(engine, ArrayFrame(first), box, 0, TrackerConfig())
     initial = tracker.template_state
@@ -293,11 +368,11 @@ def test_an_empty_store_leaves_the_template_alone() -> None:
 def test_a_store_that_never_accepts_equals_no_store() -> None:
     """E-13."""
     video = list(moving_square(120, out_of_view=range(50, 60)))
-    never = StubEngine(store=StoreConfig(threshold=1.0, interval_frames=10, reset_after_frames=30))
+    never = StubEngine(update=StoreConfig(threshold=1.0, interval_frames=10, reset_after_frames=30))
     runs = [
         follow(video, never)[0],
         follow(video, StubEngine(), TrackerConfig(refresh_template=False))[0],
-        follow(video, StubEngine(update_rule="none"))[0],
+        follow(video, StubEngine(update=NoUpdate()))[0],
     ]
     assert as_bytes(runs[0]) == as_bytes(runs[1]) == as_bytes(runs[2])
 
@@ -305,16 +380,16 @@ def test_a_store_that_never_accepts_equals_no_store() -> None:
 def test_encoding_unchanged_crops_again_changes_nothing() -> None:
     """X-8: refreshed at every frame with crops that equal the first one, or never."""
     still = list(moving_square(60, path=lambda n: (160, 120)))
-    often = StubEngine(store=StoreConfig(interval_frames=1, min_gap_frames=1))
+    often = StubEngine(update=StoreConfig(interval_frames=1, min_gap_frames=1))
     refreshed, _ = follow(still, often)
-    fixed, _ = follow(still, StubEngine(update_rule="none"))
+    fixed, _ = follow(still, StubEngine(update=NoUpdate()))
     assert often.template_calls > 50
     assert as_bytes(refreshed) == as_bytes(fixed)
 
 
 def test_a_template_that_is_not_confirmed_for_long_gives_way_to_the_initial_one() -> None:
     config = StoreConfig(interval_frames=10, reset_after_frames=40, min_gap_frames=1, gate=-1.0)
-    engine = StubEngine(store=config)
+    engine = StubEngine(update=config)
     other: Colour = (205, 60, 60)
     video = list(moving_square(120, colour=lambda n: RED if n == 0 else other, out_of_view=range(30, 119)))
     tracker = Tracker(engine, ArrayFrame(video[0][0]), video[0][1], 0, TrackerConfig())
@@ -338,12 +413,12 @@ def test_a_box_at_the_border_does_not_enter_the_store() -> None:
 
 def test_a_model_without_update_rule_cuts_no_templates_for_a_store() -> None:
     """Bug: views were cut and kept though nothing would ever use them."""
-    engine = StubEngine(update_rule="none")
+    engine = StubEngine(update=NoUpdate())
     (first, box), *others = moving_square(40)
     tracker = Tracker(engine, ArrayFrame(first), box, 0, TrackerConfig())
     for n, (rgb, _) in enumerate(others, start=1):
         tracker.update(ArrayFrame(rgb), n * STEP_NS)
-    assert len(tracker.store) == 0 and engine.template_calls == 1
+    assert tracker.update_rule.newest is None and engine.template_calls == 1
 
 
 # Robustness.

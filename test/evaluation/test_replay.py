@@ -9,7 +9,7 @@ import pytest
 from stub_engine import SPEC, StubEngine
 from synthetic import moving_square
 
-from distill_tracker_ros.core.config import StoreConfig, TrackerConfig
+from distill_tracker_ros.core.config import BestInIntervalConfig, StoreConfig, TrackerConfig
 from distill_tracker_ros.core.frame import ArrayFrame, Frame, Pixels
 from distill_tracker_ros.core.session import TargetError
 from distill_tracker_ros.core.tracker import TrackState
@@ -95,12 +95,19 @@ def test_the_rate_decides_when_a_target_is_lost():
 
 def test_events_of_the_target_store_are_told():
     config = StoreConfig(interval_frames=10, min_gap_frames=4, capacity=3)
-    events = replay(tracker(store=config), square(frames=22)).events
+    events = replay(tracker(update=config), square(frames=22)).events
     assert len(events) == 22
     assert [i for i, event in enumerate(events) if "activation" in event] == [10, 20]
     views = [i for i, event in enumerate(events) if "view" in event]
     assert views[0] == 1 and (np.diff(views) == 4).all()
-    assert SPEC.store != config  # the stub's own store would have other events
+    assert SPEC.update != config  # the stub's own store would have other events
+
+
+def test_events_of_the_best_in_interval_are_told():
+    """Also of a view that is taken in the frame that ends its interval."""
+    config = BestInIntervalConfig(interval_frames=5, decay=0.5)
+    events = replay(tracker(update=config, embedding_size=0), square(frames=12)).events
+    assert list(events) == [""] + [*["view"] * 4, "view+activation"] * 2 + ["view"]
 
 
 def test_frames_are_taken_one_by_one():

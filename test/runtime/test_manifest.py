@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import yaml
 
-from distill_tracker_ros.core.config import StoreConfig
+from distill_tracker_ros.core.config import BestInIntervalConfig, NoUpdate, StoreConfig
 from distill_tracker_ros.core.engine import ModelSpec, TensorSpec
 from distill_tracker_ros.runtime.manifest import (
     BundleError,
@@ -22,6 +22,7 @@ from distill_tracker_ros.runtime.manifest import (
     write_manifest,
 )
 
+BEST = BestInIntervalConfig(interval_frames=50, threshold=0.6, decay=0.99)
 STORE = StoreConfig(threshold=0.1 + 0.2, min_gap_frames=7, capacity=3, gate=-0.25)
 SPEC = ModelSpec(
     name="EATrack tiny",
@@ -35,8 +36,7 @@ SPEC = ModelSpec(
     window_weight=0.49,
     states=(TensorSpec("state_0", (32, 128), "float32"), TensorSpec("state_1", (4,), "float16")),
     embedding_size=128,
-    update_rule="target_store",
-    store=STORE,
+    update=STORE,
     confidence_kind="probability",
     lost_threshold=1 / 3,
 )
@@ -61,8 +61,9 @@ MANIFEST = Manifest(
     "manifest",
     [
         MANIFEST,
-        Manifest(replace(SPEC, update_rule="none", store=StoreConfig()), MANIFEST.template, MANIFEST.search),
+        Manifest(replace(SPEC, update=NoUpdate()), MANIFEST.template, MANIFEST.search),
         replace(MANIFEST, spec=replace(SPEC, grid=1, window_weight=0.0, confidence_kind="peakedness")),
+        replace(MANIFEST, spec=replace(SPEC, embedding_size=0, update=BEST)),
     ],
 )
 def test_a_manifest_reads_back_equal(tmp_path: Path, manifest: Manifest) -> None:
@@ -125,6 +126,11 @@ def put(*path: str | int, value: object) -> Callable[[dict[str, Any]], None]:
     return change
 
 
+def best(**changes: object) -> dict[str, object]:
+    """The rule "best_in_interval" with its numbers, and changes of these."""
+    return {"rule": "best_in_interval", "interval_frames": 25, "threshold": 0.5, "decay": 1.0, **changes}
+
+
 def drop(*path: str) -> Callable[[dict[str, Any]], None]:
     def change(content: Any) -> None:
         for step in path[:-1]:
@@ -177,10 +183,14 @@ def drop(*path: str) -> Callable[[dict[str, Any]], None]:
         (put("states", 0, "shape", value=["B", 3]), r"states\[0\]\.shape = \['B', 3\]"),
         (put("states", 0, "dtype", value="int8"), r"states\[0\]\.dtype = 'int8': accepted is float32 or f"),
         (put("states", 1, "name", value="state_0"), r"states\[1\]\.name = 'state_0': accepted is state_1"),
-        (put("update", "rule", value="ema"), r"update\.rule = 'ema': accepted is none or target_store"),
+        (put("update", "rule", value="ema"), r"update\.rule = 'ema': accepted is none or target_store or b"),
         (put("update", "capacity", value=0), r"update\.capacity = 0: accepted is a whole number from 1"),
         (put("template", "slots", value=1), r"rule = 'target_store': it needs template\.slots >= 2 \(here 1"),
         (put("output", "embedding", value=0), r"rule = 'target_store': .*output\.embedding >= 1 \(here 0"),
+        (put("update", value={"rule": "best_in_interval"}), r"update\.interval_frames is missing: acc"),
+        (put("update", value=best(decay=2)), r"update\.decay = 2\.0: accepted is a finite number from 0"),
+        (put("update", value=best(interval_frames=0)), r"update\.interval_frames = 0: accepted is a whole"),
+        (put("update", value=best(gate=0)), r"unknown key update\.gate: accepted are rule, interval_fr"),
         (put("confidence", "kind", value="logit"), r"confidence\.kind = 'logit': accepted is prob"),
         (put("graphs", "search", "file", value="../x.onnx"), r"search\.file = '\.\./x\.onnx': .*same folder"),
         (put("graphs", "search", "sha256", value="AB"), r"search\.sha256 = 'AB': accepted are 64 lower-case"),
@@ -193,6 +203,14 @@ def test_every_mistake_is_named_with_what_is_accepted(
     with pytest.raises(BundleError, match=reason) as caught:
         read_manifest(file)
     assert str(caught.value).startswith(f"{file}: ") and "\n" not in str(caught.value)
+
+
+def test_a_rule_needs_a_slot_to_refresh(tmp_path: Path) -> None:
+    def change(content: dict[str, Any]) -> None:
+        content["update"], content["template"]["slots"] = best(), 1
+
+    with pytest.raises(BundleError, match=r"'best_in_interval': it needs template\.slots >= 2 \(here 1\)"):
+        read_manifest(edited(tmp_path, change))
 
 
 @pytest.mark.parametrize(

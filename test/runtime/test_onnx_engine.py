@@ -10,14 +10,17 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from synthetic import moving_square
-from tiny_bundle import SPEC, save_graph, search_nodes, template_nodes, write_tiny_bundle
+from onnx import TensorProto, helper
+from synthetic import BLUE, draw_square, moving_square
+from tiny_bundle import SPEC, Nodes, save_graph, search_nodes, template_nodes, write_tiny_bundle
 
 from distill_tracker_ros.core import boxes
+from distill_tracker_ros.core.config import NoUpdate
 from distill_tracker_ros.core.engine import ModelSpec, TensorSpec
 from distill_tracker_ros.core.frame import ArrayFrame
 from distill_tracker_ros.core.session import Session
 from distill_tracker_ros.core.tracker import TrackState
+from distill_tracker_ros.runtime.load import load_engine
 from distill_tracker_ros.runtime.manifest import BundleError, read_manifest, signature
 from distill_tracker_ros.runtime.onnx_engine import OnnxEngine, OnnxOptions, default_threads
 
@@ -92,12 +95,49 @@ def test_it_tracks(engine: OnnxEngine) -> None:
 
 
 def test_a_model_without_embedding(tmp_path: Path) -> None:
-    spec = replace(SPEC, embedding_size=0, update_rule="none", template_slots=1)
+    spec = replace(SPEC, embedding_size=0, update=NoUpdate(), template_slots=1)
     spec = replace(spec, states=(TensorSpec("state_0", (1, 3), "float32"),))
     folder = write_tiny_bundle(tmp_path / "a", spec)
     engine = OnnxEngine(folder, read_manifest(folder / "manifest.yaml"))
     state = engine.encode_template(random_crops(1, 32, 1))
     assert engine.search(random_crops(1, 64), state).embedding is None
+
+
+@pytest.mark.parametrize("grid", [1, 8])
+def test_several_states_and_one_box_a_search(tmp_path: Path, grid: int) -> None:
+    """X-5, X-6: one slot, two states of unlike shape and type; read, loaded, and flown with two targets."""
+    spec = replace(
+        SPEC, grid=grid, embedding_size=0, update=NoUpdate(), template_slots=1, lost_threshold=0.01
+    )
+    states = TensorSpec("state_0", (1, 3), "float32"), TensorSpec("state_1", (3, 1, 1), "float16")
+    spec = replace(spec, states=states, confidence_kind="peakedness")
+    session = Session(load_engine(write_tiny_bundle(tmp_path / "a", spec, *halved_states(spec))))
+    assert session.engine.spec == spec
+    blue = list(moving_square(40, colour=BLUE, path=lambda n: (60 + 2 * n, 40)))
+    for n, ((rgb, red_box), (_, blue_box)) in enumerate(zip(moving_square(40), blue, strict=True)):
+        draw_square(rgb, blue_box, BLUE)
+        if n == 0:
+            for box in (red_box, blue_box):
+                session.set_target(ArrayFrame(rgb), box, 0)
+        else:
+            tracks = session.update(ArrayFrame(rgb), n * 40_000_000)
+            assert boxes.iou(tracks["1"].box_xywh, red_box) > 0.7
+            assert boxes.iou(tracks["2"].box_xywh, blue_box) > 0.7
+
+
+def halved_states(spec: ModelSpec) -> tuple[Nodes, Nodes]:
+    """The graphs of a tiny bundle whose colour is the sum of two states."""
+    template, search = template_nodes(spec), search_nodes(spec)
+    template.wrap("state_0", "Mul", np.array([0.5], np.float32))
+    column = template.add("Reshape", "state_0", np.array([-1, 3, 1, 1]))
+    template.append(helper.make_node("Cast", [column], ["state_1"], to=TensorProto.FLOAT16))
+    for node in search:
+        node.input[:] = ["colour" if name == "state_0" else name for name in node.input]
+    before = len(search)
+    search.append(helper.make_node("Cast", ["state_1"], ["column"], to=TensorProto.FLOAT))
+    search.add("Add", "state_0", search.add("Reshape", "column", np.array([-1, 1, 3])), to="colour")
+    search[:] = search[before:] + search[:before]
+    return template, search
 
 
 def spec_with(**changes: object) -> Callable[[ModelSpec], ModelSpec]:
@@ -137,7 +177,7 @@ def spec_with(**changes: object) -> Callable[[ModelSpec], ModelSpec]:
             r"output embedding is float32 \[3\] .*by the manifest it is float32 \[5\]",
         ),
         (
-            spec_with(embedding_size=0, update_rule="none"),
+            spec_with(embedding_size=0, update=NoUpdate()),
             r"search\.onnx has the outputs box_map, embedding, score_map, "
             r"but by the manifest they are box_map, score_map",
         ),

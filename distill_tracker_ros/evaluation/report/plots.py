@@ -225,7 +225,7 @@ def tells_parts(times: Times) -> bool:
 def timeline_figure(tracks: Mapping[str, TrackedSequence], colours: Mapping[str, str]) -> Figure:
     """One sequence over its frames, a row a run: IoU (bold), confidence (thin), states as bands behind them.
 
-    Frames in which the target cannot be seen are grey; ticks on top are what the Target Store did: a short
+    Frames in which the target cannot be seen are grey; ticks on top are what the update rule did: a short
     one took a view, a mark refreshed the template.
 
     Args:
