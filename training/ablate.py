@@ -76,8 +76,8 @@ def ablate(
 ) -> None:
     """Train and score the grid; what is done already in `output` is not done again.
 
-    Writes ablation.json (see `summarise`), ablation.md and ablation.png into `output`. Of several processes
-    all train, and the first one scores.
+    Writes ablation.json (see `summarise`), ablation.md and ablation.png into `output`. Several processes train
+    every student together and share the scoring among them.
 
     Args:
         recipe: of the method eatrack; its teacher is looked for in `output`, as `train` does.
@@ -90,13 +90,18 @@ def ablate(
     grid = trials(recipe, seeds, steps)
     for trial in grid:
         train(trial.recipe, data, output / trial.folder)
-    if not PartialState().is_main_process:
-        return
+    processes = PartialState()
     footage, images = load_footage(recipe, data)
     videos = {"held-out": validation_videos(recipe, footage, images)}
     if sequences:
         videos["sequences"] = [Video.of_sequence(sequence) for sequence in find_sequences(sequences)]
-    scores = [_scored(output / trial.folder, videos) for trial in tqdm(grid, desc="scoring", unit="student")]
+    own = grid[processes.process_index :: processes.num_processes]
+    for trial in tqdm(own, desc="scoring", unit="student", disable=not processes.is_main_process):
+        _scored(output / trial.folder, videos)
+    processes.wait_for_everyone()
+    if not processes.is_main_process:
+        return
+    scores = [_scored(output / trial.folder, videos) for trial in grid]  # all are known by now
     table = summarise(grid, scores)
     (output / "ablation.json").write_text(json.dumps(table, indent=1))
     (output / "ablation.md").write_text(_markdown(table))
