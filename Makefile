@@ -41,10 +41,10 @@ bench:  ## measure speed against the usual alternatives (BENCH_ARGS="--help" lis
 	scripts/setup.sh runtime
 	$(IN_ROS) python3 benchmarks/run.py $(BENCH_ARGS)
 
-# What the shipped models come from, each begun from those before; the larger ones need a GPU.
+# What the shipped models come from, each begun from those before; on a GPU training goes on.
 GPUS = $(words $(wildcard /dev/nvidia[0-9] /dev/nvidia[0-9][0-9]))
 ON_CPUS = $(filter 0,$(GPUS))
-RELEASE = eatrack_small eatrack_teacher_nano eatrack_nano $(if $(ON_CPUS),,eatrack_teacher_release eatrack_release)
+RELEASE = eatrack_small eatrack_teacher_nano eatrack_nano eatrack_release_narrow eatrack_release $(if $(ON_CPUS),,eatrack_teacher_gpu eatrack_gpu)
 train-release:  ## train the shipped models: DATA=folder of data sets [BUDGET=minutes]; goes on where it stopped
 	$(if $(DATA),,$(error say DATA=folder: what lies in it is described in docs/training_data.md))
 	scripts/setup.sh test

@@ -73,10 +73,20 @@ def _benchmark(arguments: argparse.Namespace) -> int:
 
 def _tracking_alone(recipe: Recipe, batch: int | None) -> Recipe:
     """The recipe's student on its own: no teacher, no weights to start from, and no end."""
+    if recipe.student.network != "eatrack":
+        raise command_line.CommandError(
+            f"{recipe.name}: network = {recipe.student.network!r}; 'eatrack' can be measured, of any method"
+        )
     optimiser = replace(recipe.optimiser, batch_size=batch or recipe.optimiser.batch_size)
     weights = {name: recipe.loss_weights[name] for name in ("focal", "l1", "giou")}
     return replace(
-        recipe, method="tracking", start=Start(), loss_weights=weights, optimiser=optimiser, steps=1_000_000
+        recipe,
+        method="tracking",
+        start=Start(),
+        distillation=None,
+        loss_weights=weights,
+        optimiser=optimiser,
+        steps=1_000_000,
     )
 
 
@@ -92,7 +102,7 @@ def measure(recipe: Recipe, data: Path, folder: Path, arguments: argparse.Namesp
         cv2.setNumThreads(0)
         workers = 0
     run = Run(recipe, folder / "run", accelerator, None)
-    batches = Samples(recipe, data, folder / "index", accelerator, workers).batches(0)
+    batches = Samples(recipe, run.sizes, data, folder / "index", accelerator, workers).batches(0)
     batch = next(batches)
 
     def rate(step: Callable[[], object]) -> float:

@@ -99,7 +99,9 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--name", required=True, help="name of the model")
     export.add_argument("--output", type=Path, required=True, help="folder of the bundle")
     export.add_argument(
-        "--lost-threshold", type=float, default=0.25, help="confidence below which the box is held"
+        "--lost-threshold",
+        type=float,
+        help="confidence below which the box is held (default: 0.25, or 0 where it is no probability)",
     )
     export.add_argument(
         "--window-weight", type=float, default=1.0, help="0 = no window, 1 = full Hann window"

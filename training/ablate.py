@@ -76,8 +76,8 @@ def ablate(
 ) -> None:
     """Train and score the grid; what is done already in `output` is not done again.
 
-    Writes ablation.json (see `summarise`), ablation.md and ablation.png into `output`. Several processes train
-    every student together and share the scoring among them.
+    Writes ablation.json (see `summarise`), ablation.md and ablation.png into `output`. Several processes
+    train every student together and share the scoring among them.
 
     Args:
         recipe: of the method eatrack; its teacher is looked for in `output`, as `train` does.

@@ -117,3 +117,18 @@ def two_class_divergence(a: Tensor, b: Tensor) -> Tensor:
     """
     target = a.sigmoid() * (F.logsigmoid(a) - F.logsigmoid(b))
     return target + (-a).sigmoid() * (F.logsigmoid(-a) - F.logsigmoid(-b))
+
+
+def edge_loss(student: Tensor, teacher: Tensor, weight: Tensor) -> Tensor:
+    """(1/4) sum_X KL(P_X^teacher || P_X^student) over the edges of the box (MixFormerV2, dense to sparse).
+
+    The mean over all samples, as the released code averages over the edges; the paper writes their sum.
+
+    Args:
+        student, teacher: logits [B, 4, F] of the distributions of left, top, right and bottom. The marginals
+            of a corner head have logits too, see models.corner_head.
+        weight: [B], 0 for samples without a target.
+    """
+    own, other = (logits.float().log_softmax(2) for logits in (student, teacher))
+    divergence = F.kl_div(own, other, reduction="none", log_target=True).sum(2).mean(1)
+    return (weight * divergence).mean()

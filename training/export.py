@@ -63,7 +63,7 @@ def export_bundle(
     name: str,
     output: Path,
     window_weight: float = 1.0,
-    lost_threshold: float = 0.25,
+    lost_threshold: float | None = None,
     precision: str = "float32",
     data: Sequence[str] = (),
 ) -> Path:
@@ -73,7 +73,7 @@ def export_bundle(
         student_file: as written by training.
         name: the model's name.
         output: folder of the bundle; made if missing.
-        window_weight, lost_threshold: numbers of the manifest.
+        window_weight, lost_threshold: numbers of the manifest; see spec.model_spec.
         precision: of weights, activations and states: float32 or float16.
         data: names and licences of the training data, for the provenance.
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torchvision.ops import box_convert, generalized_box_iou_loss
+from torchvision.ops import box_convert, complete_box_iou_loss, generalized_box_iou_loss
 
 from .models.centre_head import CentreMaps
 from .parallel import mean_over_processes
@@ -66,17 +68,25 @@ def focal_loss(score: Tensor, target: Tensor) -> Tensor:
     return -total / torch.where(count > 0, count, 1.0)
 
 
-def box_losses(predicted_cxcywh: Tensor, target_cxcywh: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+def box_losses(
+    predicted_cxcywh: Tensor,
+    target_cxcywh: Tensor,
+    weight: Tensor,
+    cut: bool = True,
+    overlap_loss: Callable[[Tensor, Tensor], Tensor] = generalized_box_iou_loss,
+) -> tuple[Tensor, Tensor]:
     """Weighted means of the L1 distance of xyxy numbers and of 1 - GIoU; [N, 4], [N, 4], [N] -> scalars.
 
-    Weights are summed over all processes.
+    Weights are summed over all processes. With `cut` the target ends at the border of the region.
+    `overlap_loss` is another loss of xyxy boxes [N, 4] and [N, 4] -> [N] instead of 1 - GIoU.
     """
     predicted = box_convert(predicted_cxcywh, "cxcywh", "xyxy")
-    target = box_convert(target_cxcywh, "cxcywh", "xyxy").clamp(0, 1)
+    target = box_convert(target_cxcywh, "cxcywh", "xyxy")
+    target = target.clamp(0, 1) if cut else target
     total = mean_over_processes(weight.sum()).clamp_min(1e-6)
     l1 = (F.l1_loss(predicted, target, reduction="none").mean(1) * weight).sum() / total
-    giou = (generalized_box_iou_loss(predicted, target) * weight).sum() / total
-    return l1, giou
+    overlap = (overlap_loss(predicted, target) * weight).sum() / total
+    return l1, overlap
 
 
 def boxes_at_peak(maps: CentreMaps, window: Tensor | None = None) -> Tensor:
@@ -123,3 +133,21 @@ def cells_around(boxes_cxcywh: Tensor, grid: int) -> tuple[Tensor, Tensor]:
     inside = (x >= 0) & (x < grid) & (y >= 0) & (y < grid)
     cells = y.clamp(0, grid - 1) * grid + x.clamp(0, grid - 1)
     return cells.flatten(1), inside.flatten(1)
+
+
+def complete_iou_loss(predicted_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
+    """1 - CIoU of boxes [N, 4] and [N, 4] -> [N] (Zheng et al., 2020); corners may cross, see `opened`."""
+    loss: Tensor = complete_box_iou_loss(opened(predicted_xyxy), opened(target_xyxy))
+    return loss
+
+
+def generalized_iou_loss(predicted_xyxy: Tensor, target_xyxy: Tensor) -> Tensor:
+    """1 - GIoU of boxes [N, 4] and [N, 4] -> [N] (Rezatofighi et al., 2019); corners may cross as above."""
+    loss: Tensor = generalized_box_iou_loss(opened(predicted_xyxy), opened(target_xyxy))
+    return loss
+
+
+def opened(boxes_xyxy: Tensor) -> Tensor:
+    """Boxes [N, 4] with sides of at least 1e-4 of the region: expected corners cross, areas need sides."""
+    low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
+    return torch.cat([low, torch.maximum(high, low + 1e-4)], dim=1)

@@ -125,12 +125,18 @@ def _content(path: Path) -> dict[str, Any]:
 
 
 def _over(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """The base with changes, mapping by mapping."""
+    """The base with changes, mapping by mapping; a student of another network begins anew."""
     found = dict(base)
     for key, value in changes.items():
-        both = isinstance(value, dict) and isinstance(found.get(key), dict)
-        found[key] = _over(found[key], value) if both else value
+        old = found.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and not _of_another_network(old, value):
+            value = _over(old, value)
+        found[key] = value
     return found
+
+
+def _of_another_network(base: dict[str, Any], changes: dict[str, Any]) -> bool:
+    return "network" in changes and config_kind(changes) is not config_kind(base)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> None:

@@ -26,7 +26,7 @@ class Start:
     """Where the first weights come from; both empty = from scratch."""
 
     checkpoint: str = ""  # student.pt of a run of ours: a teacher, a deeper or a shallower network
-    timm: str = ""  # a ViT or DeiT of timm: a model's name (its weights are downloaded) or a weight file
+    timm: str = ""  # an image classifier: a timm model's name (its weights are downloaded) or a weight file
 
     def __post_init__(self) -> None:
         if self.checkpoint and self.timm:
@@ -77,7 +77,7 @@ def initialise(network: Network, start: Start) -> StartReport:
     if start.checkpoint:
         return _fill(network, _checkpoint(start.checkpoint, network.config))
     if start.timm:
-        return _fill(network, _classifier(start.timm, len(network.block_names())))
+        return _fill(network, _classifier(start.timm, network))
     return StartReport("")
 
 
@@ -106,9 +106,18 @@ def _is_wider(config: EATrackConfig, other: EATrackConfig) -> bool:
     return config.width > other.width or config.head_channels > other.head_channels
 
 
-def _classifier(name: str, blocks: int) -> Source:
-    """The first `blocks` blocks of a ViT or DeiT of timm, without its class tokens and classifiers."""
+def _classifier(name: str, network: Network) -> Source:
+    """An image classifier of the network's own kind, or else a ViT or DeiT."""
     state = _timm_weights(name)
+    own = network.classifier_weights(state)
+    if own is None:
+        return _vit(name, state, len(network.block_names()))
+    tensors = {(None, key): tensor for key, tensor in own.items()}
+    return Source(name, tensors, getattr(network.config, "heads", None))
+
+
+def _vit(name: str, state: dict[str, Tensor], blocks: int) -> Source:
+    """The first `blocks` blocks of a ViT or DeiT of timm, without its class tokens and classifiers."""
     if not {"pos_embed", "norm.weight"} <= set(state):
         raise ValueError(f"{name} is no ViT or DeiT of timm: it has no pos_embed and norm.weight")
     prefix = sum(state.pop(key).shape[1] for key in ("cls_token", "dist_token") if key in state)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -24,7 +24,7 @@ from .data.sampler import Batch, Sampler
 from .data.sources import read_sources
 from .interrupt import TIME_OVER, Interrupt, Stopped
 from .log import Meter, NotFinite
-from .methods import method_module
+from .methods import method_module, skips_parameters
 from .parallel import largest_over_processes, share_batch_norm
 from .recipe import Optimiser, Recipe, beside
 from .records import Records
@@ -61,7 +61,8 @@ def train(
     saved = checkpoint.load_resume(output)
     if saved and saved["step"] >= recipe.steps:
         return output / checkpoint.STUDENT_FILE
-    accelerator = Accelerator(cpu=not torch.cuda.is_available())
+    ddp = DistributedDataParallelKwargs(find_unused_parameters=skips_parameters(recipe.method))
+    accelerator = Accelerator(cpu=not torch.cuda.is_available(), kwargs_handlers=[ddp])
     run = Run(recipe, output, accelerator, saved)
     count = recipe.workers if workers is None else workers
     samples = Samples(recipe, run.sizes, data, output.parent / INDEX_FOLDER, accelerator, count)

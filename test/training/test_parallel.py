@@ -19,11 +19,12 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import nn
-from training_samples import small_recipe, write_source
+from training_samples import SMALL, small_recipe, small_student, write_source
 
 from training import checkpoint
 from training.data.config import DataConfig
 from training.interrupt import Stopped
+from training.methods import compresstracker
 from training.parallel import (
     largest_over_processes,
     mean_over_processes,
@@ -104,6 +105,25 @@ def test_two_processes_give_the_losses_of_one(data: Path, tmp_path: Path) -> Non
     assert buffers and all(
         torch.allclose(ours["method"][name], theirs["method"][name], rtol=1e-3, atol=1e-4) for name in buffers
     )
+
+
+def test_two_processes_take_the_same_path_through_student_and_teacher(data: Path, tmp_path: Path) -> None:
+    """C-11: CompressTracker gives the losses of one process, with no gradient for some stages."""
+    teacher = replace(SMALL, stage1_blocks=0, stage2_blocks=4)
+    recipe = replace(
+        RECIPE,
+        method="compresstracker",
+        student=replace(teacher, stage2_blocks=3),
+        distillation=compresstracker.Distillation(teacher="teacher/student.pt"),
+        loss_weights={"focal": 1.0, "l1": 5.0, "giou": 2.0, "prediction": 1.0, "feature": 0.2},
+    )
+    for name in ("one", "two"):
+        (folder := tmp_path / name / "teacher").mkdir(parents=True)
+        checkpoint.save_student(folder, small_student(teacher), teacher, {})
+    train(recipe, data, tmp_path / "one" / "small")
+    in_two(train, recipe, data, tmp_path / "two" / "small")
+    one, two = losses(tmp_path / "one" / "small"), losses(tmp_path / "two" / "small")
+    assert len(one) == 20 and two == pytest.approx(one, abs=1e-4)
 
 
 def test_processes_stop_after_the_same_step(data: Path, tmp_path: Path) -> None:

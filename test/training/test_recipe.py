@@ -9,6 +9,10 @@ import pytest
 from training.recipe import RECIPES, check_order, read_recipe
 
 SHIPPED = sorted(RECIPES.glob("*.yaml"))
+CHAINS = [
+    ("small", "teacher_nano", "nano"),
+    ("small", "teacher_nano", "nano", "release_narrow", "release", "teacher_gpu", "gpu"),
+]
 TRACKING = {"focal", "l1", "giou"}
 LOSSES = {
     "tracking": TRACKING,
@@ -16,7 +20,7 @@ LOSSES = {
     "loretrack": TRACKING | {"qkv", "disc", "kept"},
     "compresstracker": TRACKING | {"feature", "prediction"},
     "mixformer": {"l1", "ciou", "edge", "feature", "score"},
-    "asymtrack": {"l1", "giou", "marginal"},
+    "asymtrack": {"l1", "giou", "edge"},
 }
 
 
@@ -42,7 +46,7 @@ def test_the_published_student_and_schedule() -> None:
     assert recipe.distillation.teacher == recipe.start.checkpoint == f"{teacher.name}/student.pt"
 
 
-@pytest.mark.parametrize("chain", [("small", "teacher_nano", "nano"), ("teacher_release", "release")])
+@pytest.mark.parametrize("chain", CHAINS)
 def test_the_shipped_chains_are_in_order(chain: tuple[str, ...], tmp_path: Path) -> None:
     recipes = [read_recipe(RECIPES / f"eatrack_{name}.yaml") for name in chain]
     check_order(recipes, tmp_path)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:  # the recipe knows the switches of every method
     from ..recipe import Recipe
 
 
+BRANCHES = ()
+
+
 @dataclass(frozen=True)
 class Distillation:
     """There is none."""

@@ -30,12 +30,12 @@ def _filled(values: Sequence[float], device: torch.device) -> Tensor:
 
 
 def transformer_blocks(
-    count: int, width: int, heads: int, mlp_ratio: float, drop_path: Tensor
+    count: int, width: int, heads: int, mlp_ratio: float, drop_path: Tensor, kind: type[Block] = Block
 ) -> nn.ModuleList:
-    """Pre-norm ViT blocks (timm); `drop_path` holds one rate a block."""
+    """Pre-norm ViT blocks (timm); `drop_path` holds one rate a block, `kind` is their class."""
     norm = partial(nn.LayerNorm, eps=1e-6)
     return nn.ModuleList(
-        Block(width, heads, mlp_ratio, qkv_bias=True, drop_path=float(rate), norm_layer=norm)
+        kind(width, heads, mlp_ratio, qkv_bias=True, drop_path=float(rate), norm_layer=norm)
         for rate in drop_path[:count]
     )
 

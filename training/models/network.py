@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -29,8 +30,6 @@ class NetworkConfig:
     template_factor: float = 2.0
     template_slots: int = 1  # T, crops that the template graph takes at once
 
-    confidence_kind: ClassVar[str] = "probability"  # of the manifest: what the peak of the score map is
-
     def build(self) -> Network:
         """The network, with random weights."""
         raise NotImplementedError
@@ -39,6 +38,11 @@ class NetworkConfig:
     def update_rule(self) -> str:
         """Of the manifest: how the runtime refreshes the template."""
         return "none"
+
+    @property
+    def confidence_kind(self) -> str:
+        """Of the manifest: what the peak of the score map is."""
+        return "probability"
 
     @property
     def output_grid(self) -> int:
@@ -78,6 +82,10 @@ class Network(nn.Module):
     def block_names(self) -> list[str]:
         """Modules of the same architecture, first to last, which start.py takes from a deeper network."""
         return []
+
+    def classifier_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor] | None:
+        """What an image classifier gives, under the names of this network; None = it starts from a ViT."""
+        return None
 
     def deployed(self) -> Network:
         """The network as it is exported, in eval mode; what training alone needs is folded away."""

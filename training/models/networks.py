@@ -6,10 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..data.config import Sizes
+from .asymtrack import AsymTrackConfig
 from .eatrack import EATrackConfig
+from .mixformer import MixFormerConfig
 from .network import NetworkConfig
 
-NETWORKS: dict[str, type[NetworkConfig]] = {"eatrack": EATrackConfig}
+NETWORKS: dict[str, type[NetworkConfig]] = {
+    "eatrack": EATrackConfig,
+    "mixformer": MixFormerConfig,
+    "asymtrack": AsymTrackConfig,
+}
 
 
 def config_kind(content: Mapping[str, Any]) -> type[NetworkConfig]:
