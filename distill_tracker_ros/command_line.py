@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from .core.engine import Engine
-from .runtime.load import BACKENDS, load_engine
+from .runtime.load import BACKENDS, ON_CPU, load_engine
 
-DEFAULT_MODEL = "eatrack_nano"
+DEFAULT_MODEL = ON_CPU
 
 
 Arguments = argparse.ArgumentParser | argparse._ArgumentGroup

@@ -1,4 +1,4 @@
-"""python -m training <train | describe | show-batch | curves | ablate | export | card>"""
+"""python -m training <train | describe | show-batch | curves | ablate | compare | export | card>"""
 
 from __future__ import annotations
 
@@ -94,6 +94,15 @@ def _parser() -> argparse.ArgumentParser:
     ablate.add_argument("--steps", type=int, required=True, help="of each training")
     ablate.add_argument("--sequences", type=Path, help="real sequences to score on, beside held-out videos")
 
+    compare = command("compare", _compare, "train methods for equally long, with and without their teachers")
+    compare.add_argument(
+        "chains", nargs="+", metavar="recipe[,recipe]...", help="the stages of a student, as one word"
+    )
+    _add_data(compare)
+    compare.add_argument("--output", type=Path, default=Path("runs"), help="teachers are there already")
+    compare.add_argument("--steps", type=int, required=True, help="of each student, all stages together")
+    compare.add_argument("--sequences", type=Path, help="real sequences to score on, beside held-out videos")
+
     export = command("export", _export, "make a model bundle from a student")
     export.add_argument("student", type=Path, help="student.pt or best.pt of a run")
     export.add_argument("--name", required=True, help="name of the model")
@@ -164,6 +173,16 @@ def _ablate(options: argparse.Namespace) -> None:
     with _process_group():
         ablate(recipe, options.data, options.output, options.seeds, options.steps, options.sequences)
     _say(f"wrote {options.output / 'ablation.md'}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from .compare import compare
+    from .recipe import read_recipe
+
+    chains = [[read_recipe(Path(file)) for file in chain.split(",")] for chain in options.chains]
+    with _process_group():
+        compare(chains, options.data, options.output, options.steps, options.sequences)
+    _say(f"wrote {options.output / 'comparison.md'}")
 
 
 def _export(options: argparse.Namespace) -> None:

@@ -9,29 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from accelerate import PartialState
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from distill_tracker_ros.core.config import TrackerConfig
-from distill_tracker_ros.evaluation.benchmarks import find_sequences
-from distill_tracker_ros.evaluation.statistics import mean_interval, paired
+from distill_tracker_ros.evaluation.statistics import mean_interval
 
-from .checkpoint import STUDENT_FILE, load_student
 from .recipe import Recipe
-from .spec import model_spec
-from .torch_engine import TorchEngine
-from .train import load_footage, train
-from .validate import Video, success_auc, validation_videos
+from .scoring import Scores, difference, score_all, signed, table_rows, videos_of
+from .train import train
 
 ARMS = {"none": (), "feature": ("feature",), "prediction": ("prediction",), "both": ("feature", "prediction")}
 STORE = {"on": TrackerConfig(refresh_template=True), "off": TrackerConfig(refresh_template=False)}
-SCORES_FILE = "scores.json"
-
-Scores = Mapping[
-    str, Mapping[str, Mapping[str, float]]
-]  # Target Store -> set of videos -> video -> success AUC
 
 
 @dataclass(frozen=True)
@@ -90,45 +79,13 @@ def ablate(
     grid = trials(recipe, seeds, steps)
     for trial in grid:
         train(trial.recipe, data, output / trial.folder)
-    processes = PartialState()
-    footage, images = load_footage(recipe, data)
-    videos = {"held-out": validation_videos(recipe, footage, images)}
-    if sequences:
-        videos["sequences"] = [Video.of_sequence(sequence) for sequence in find_sequences(sequences)]
-    own = grid[processes.process_index :: processes.num_processes]
-    for trial in tqdm(own, desc="scoring", unit="student", disable=not processes.is_main_process):
-        _scored(output / trial.folder, videos)
-    processes.wait_for_everyone()
-    if not processes.is_main_process:
+    scores = score_all([output / t.folder for t in grid], videos_of(recipe, data, sequences), STORE)
+    if scores is None:
         return
-    scores = [_scored(output / trial.folder, videos) for trial in grid]  # all are known by now
     table = summarise(grid, scores)
     (output / "ablation.json").write_text(json.dumps(table, indent=1))
     (output / "ablation.md").write_text(_markdown(table))
     draw(table, output / "ablation.png")
-
-
-def _scored(folder: Path, videos: Mapping[str, Sequence[Video]]) -> Scores:
-    """The success AUC of a run's student on every video, with and without the Target Store."""
-    student, about = load_student(folder / STUDENT_FILE)
-    path = folder / SCORES_FILE
-    scored = {
-        "steps": about["steps"],
-        "videos": {name: [video.name for video in each] for name, each in videos.items()},
-    }
-    if path.is_file() and (known := json.loads(path.read_text()))["scored"] == scored:
-        found: Scores = known["scores"]
-        return found
-    engine = TorchEngine(student, model_spec(student.config, folder.name))
-    scores = {
-        store: {
-            name: {video.name: success_auc(engine, video, config) for video in each}
-            for name, each in videos.items()
-        }
-        for store, config in STORE.items()
-    }
-    path.write_text(json.dumps({"scored": scored, "scores": scores}, indent=1))
-    return scores
 
 
 def summarise(grid: Sequence[Trial], scores: Sequence[Scores]) -> dict[str, Any]:
@@ -158,24 +115,14 @@ def summarise(grid: Sequence[Trial], scores: Sequence[Scores]) -> dict[str, Any]
                 "success_auc": float(values.mean()),
                 "interval": mean_interval(values.mean(axis=0)),
                 "seed_spread": float(values.mean(axis=1).std(ddof=1)) if len(values) > 1 else None,
-                "over_none": _difference(values.mean(axis=0), plain),
+                "over_none": difference(values.mean(axis=0), plain),
             }
             for arm, values in by_arm["on"].items()
         }
         found["target_store"][kind] = {
-            arm: _difference(by_arm["on"][arm].mean(axis=0), by_arm["off"][arm].mean(axis=0)) for arm in ARMS
+            arm: difference(by_arm["on"][arm].mean(axis=0), by_arm["off"][arm].mean(axis=0)) for arm in ARMS
         }
     return found
-
-
-def _difference(ours: np.ndarray, theirs: np.ndarray) -> dict[str, Any]:
-    found = paired(ours, theirs)
-    return {
-        "mean": found.mean,
-        "interval": found.interval,
-        "videos": found.sequences,
-        "verdict": found.verdict,
-    }
 
 
 def _markdown(table: Mapping[str, Any]) -> str:
@@ -186,23 +133,14 @@ def _markdown(table: Mapping[str, Any]) -> str:
                 arm,
                 f"{each['success_auc']:.3f} ({each['interval'][0]:.3f} to {each['interval'][1]:.3f})",
                 "" if each["seed_spread"] is None else f"{each['seed_spread']:.3f}",
-                _signed(each["over_none"]),
-                _signed(table["target_store"][kind][arm]),
+                signed(each["over_none"]),
+                signed(table["target_store"][kind][arm]),
             )
             for arm, each in arms.items()
         ]
         header = ("distillation", "success AUC", "spread of seeds", "over none", "Target Store on less off")
-        lines += [f"### {kind}", "", *_rows(header, rows), ""]
+        lines += [f"### {kind}", "", *table_rows(header, rows), ""]
     return "\n".join(lines)
-
-
-def _rows(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows)]
-
-
-def _signed(difference: Mapping[str, Any]) -> str:
-    low, high = difference["interval"]
-    return f"{difference['mean']:+.3f} ({low:+.3f} to {high:+.3f})"
 
 
 def draw(table: Mapping[str, Any], output: Path) -> None:

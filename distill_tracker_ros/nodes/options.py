@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
-from ..command_line import DEFAULT_MODEL
 from ..core.config import SessionConfig, TrackerConfig, option
-from ..runtime.load import BACKENDS
+from ..runtime.load import AUTO, BACKENDS, ON_CPU, ON_GPU
 from ..runtime.onnx_engine import OnnxOptions
 from .history import HistoryConfig
 from .overlay import OverlayConfig
@@ -28,7 +27,9 @@ class Options:
     """Everything that can be set on the tracker node."""
 
     model: str = option(
-        DEFAULT_MODEL, "model bundle: the name of one in models/, or a folder with a manifest.yaml"
+        AUTO,
+        f"model bundle: the name of one in models/, or a folder with a manifest.yaml; {AUTO} = {ON_CPU}, or "
+        f"{ON_GPU} with another onnx.execution_provider than the CPU's",
     )
     backend: str = choice("runtime that executes the model", *BACKENDS)
     image_transport: str = choice(

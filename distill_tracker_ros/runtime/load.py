@@ -12,18 +12,24 @@ from .manifest import FILE_NAME, BundleError, Graph, read_manifest, signature
 from .onnx_engine import OnnxEngine, OnnxOptions
 
 BACKENDS = ("onnxruntime",)
+AUTO = "auto"
+ON_CPU, ON_GPU = "eatrack_nano", "eatrack_tiny"  # what `auto` stands for
 
 
-def find_model(name_or_path: str | Path) -> Path:
+def find_model(name_or_path: str | Path, options: OnnxOptions | None = None) -> Path:
     """The folder of a model bundle.
 
     Args:
         name_or_path: a folder with a manifest.yaml, or the name of a model in `models/` of the checkout or of
-            the installed package; the checkout goes first.
+            the installed package; the checkout goes first. "auto" is the shipped model that suits `options`.
+        options: how the model is to run; None = the defaults.
 
     Raises:
         BundleError: there is no such model; the text names those that there are.
     """
+    if name_or_path == AUTO:
+        on_cpu = (options or OnnxOptions()).execution_provider == OnnxOptions.execution_provider
+        name_or_path = ON_CPU if on_cpu else ON_GPU
     path = Path(name_or_path)
     if (path / FILE_NAME).is_file():
         return path
@@ -32,7 +38,7 @@ def find_model(name_or_path: str | Path) -> Path:
         return models[str(name_or_path)]
     names = ", ".join(sorted(models)) or "none"
     raise BundleError(
-        f"no model {str(name_or_path)!r}: accepted are a folder with a {FILE_NAME}, "
+        f"no model {str(name_or_path)!r}: accepted are a folder with a {FILE_NAME}, {AUTO!r}, "
         f"or the name of a shipped model ({names})"
     )
 
@@ -54,7 +60,7 @@ def load_engine(
     """
     if backend not in BACKENDS:
         raise ValueError(f"backend = {backend!r} is unknown: accepted are {', '.join(BACKENDS)}")
-    folder = find_model(model)
+    folder = find_model(model, options)
     manifest = read_manifest(folder / FILE_NAME)
     for graph in (manifest.template, manifest.search):
         _verify(folder / graph.file, graph.sha256)

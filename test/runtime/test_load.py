@@ -61,6 +61,15 @@ def test_a_shipped_model_is_found_by_its_name(shipped: Path) -> None:
     assert load_engine("beta").spec.name == "tiny"
 
 
+def test_auto_is_the_model_that_suits_the_processor(shipped: Path) -> None:
+    for name in (load.ON_CPU, load.ON_GPU):
+        write_tiny_bundle(shipped / name)
+    assert find_model("auto") == find_model("auto", OnnxOptions(intra_op_threads=1)) == shipped / load.ON_CPU
+    on_gpu = OnnxOptions(execution_provider="CUDAExecutionProvider")
+    assert find_model("auto", on_gpu) == shipped / load.ON_GPU
+    assert find_model("alpha", on_gpu) == shipped / "alpha"
+
+
 def test_an_unknown_model_is_answered_with_those_there_are(shipped: Path) -> None:
     for wrong in ("gamma", str(shipped / "notes")):
         with pytest.raises(BundleError, match=rf"no model '{wrong}': accepted are .*\(alpha, beta\)$"):

@@ -68,10 +68,10 @@ def test_a_whole_ablation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert (runs / "ablation.png").stat().st_size > 1000
     text = (runs / "ablation.json").read_text()
     with monkeypatch.context() as patch:
-        patch.setattr("training.ablate.success_auc", lambda *_: pytest.fail("scored again"))
+        patch.setattr("training.scoring.success_auc", lambda *_: pytest.fail("scored again"))
         ablate(recipe, data, runs, seeds=1, steps=1)
     assert (runs / "ablation.json").read_text() == text
-    monkeypatch.setattr("training.ablate.success_auc", lambda *_: 0.25)
+    monkeypatch.setattr("training.scoring.success_auc", lambda *_: 0.25)
     ablate(recipe, data, runs, seeds=1, steps=2)  # other students: their scores are not those of before
     table = json.loads((runs / "ablation.json").read_text())
     assert {arm["success_auc"] for arm in table["distillation"]["held-out"].values()} == {0.25}
