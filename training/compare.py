@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,10 +13,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from distill_tracker_ros.core.config import TrackerConfig
-from distill_tracker_ros.core.engine import Engine
 from distill_tracker_ros.evaluation.statistics import mean_interval
 from distill_tracker_ros.runtime.load import load_engine
 from distill_tracker_ros.runtime.onnx_engine import OnnxOptions
+from distill_tracker_ros.runtime.timing import median_times_ms
 
 from .checkpoint import STUDENT_FILE
 from .describe import describe
@@ -28,7 +27,6 @@ from .scoring import Scores, difference, score_all, signed, table_rows, videos_o
 from .train import train
 
 TRACKERS = {"default": TrackerConfig()}
-TIMED_CALLS = 300
 
 
 @dataclass(frozen=True)
@@ -126,28 +124,6 @@ def summarise(
                 **times_ms[entry.label],
             }
     return found
-
-
-def median_times_ms(engines: Mapping[str, Engine], calls: int = TIMED_CALLS) -> dict[str, dict[str, float]]:
-    """Of one search region and of one template; the engines take turns, so that all meet the same load."""
-    rng = np.random.default_rng(0)
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
-    inputs = {}
-    for name, engine in engines.items():
-        spec = engine.spec
-        templates = (1, spec.template_slots, spec.template_size, spec.template_size, 3)
-        search = (1, spec.search_size, spec.search_size, 3)
-        inputs[name] = [rng.integers(0, 256, shape, np.uint8) for shape in (templates, search)]
-    for _ in range(calls):
-        for name, engine in engines.items():
-            templates, search = inputs[name]
-            began = time.perf_counter()
-            state = engine.encode_template(templates)
-            between = time.perf_counter()
-            engine.search(search, state)
-            taken[name].append((time.perf_counter() - between, between - began))
-    medians = {name: np.median(each, axis=0) * 1e3 for name, each in taken.items()}
-    return {name: {"search_ms": float(s), "template_ms": float(t)} for name, (s, t) in medians.items()}
 
 
 def _stages(chain: Sequence[Recipe], steps: int, taught: bool) -> tuple[Recipe, ...]:

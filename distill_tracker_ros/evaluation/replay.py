@@ -17,7 +17,7 @@ from ..core.engine import Engine
 from ..core.frame import Frame
 from ..core.session import Session, TargetError
 from ..core.tracker import Track, TrackState
-from ..runtime.timed_engine import TimedEngine
+from ..runtime.timing import TimedEngine
 from .runs import Times, TrackedSequence
 from .sequences import Frames, Sequence, SequenceError
 

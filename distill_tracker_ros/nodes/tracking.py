@@ -16,7 +16,7 @@ from ..core.frame import Frame
 from ..core.session import Session, Target, TargetError
 from ..core.tracker import Track, TrackState
 from ..messages import ImageError, open_image
-from ..runtime.timed_engine import TimedEngine
+from ..runtime.timing import TimedEngine
 from .history import History
 from .options import Options
 from .worker import Busy, Worker
