@@ -30,6 +30,7 @@ from .train import use_plain_attention
 
 OPSET = 17  # the floor is TensorRT 8.6
 PARITY_SEED = 1
+UNTAUGHT = "tracking"  # no method of its own: the bundle names the network
 PARITY_LIMITS = {  # boxes are relative to the search side
     "float32": {"states": 1e-4, "score_map": 1e-4, "box_map": 1e-4},
     "float16": {"score_map": 1e-2, "box_map": 2e-3},
@@ -84,8 +85,9 @@ def export_bundle(
     trained, about = load_student(student_file)
     student = trained.deployed()
     use_plain_attention(student)
-    method = about.get("method", "")
-    spec = model_spec(student.config, name, method, window_weight, lost_threshold, precision)
+    method = about.get("method", UNTAUGHT)
+    word = "" if method == UNTAUGHT else method
+    spec = model_spec(student.config, name, word, window_weight, lost_threshold, precision)
     output.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(0)
     templates = _pixels(rng, 2, spec.template_slots, spec.template_size, spec.template_size, 3)
