@@ -16,6 +16,7 @@ from training.models.corner_head import (
     joint_maps,
     marginal_logits,
     marginals,
+    one_box,
     peakedness,
 )
 
@@ -124,3 +125,14 @@ def test_heads_give_one_map_a_corner(head: type[torch.nn.Module], scale: int) ->
         assert (parameter.grad is not None) == name.startswith("top_left."), name
     with torch.autocast("cpu", torch.bfloat16):
         assert module(torch.randn(1, 24, 3, 3)).bottom_right.dtype == torch.float32
+
+
+def test_a_certain_box_is_still_a_score_between_0_and_1() -> None:
+    """Bug: of a corner that is all of its map the drone refused a score of exactly 1."""
+    corners = CornerLogits(one_cell(1, 1), one_cell(4, 4))
+    assert peakedness(corners).item() == 1
+    outputs = one_box(corner_boxes(corners), peakedness(corners), torch.zeros(1, 3))
+    assert outputs.score_map.shape == (1, 1, 1) and outputs.box_map.shape == (1, 4, 1, 1)
+    assert 0.999 < outputs.score_map.item() < 1
+    never = one_box(corner_boxes(corners), torch.zeros(1), torch.zeros(1, 3))
+    assert 0 < never.score_map.item() < 0.001

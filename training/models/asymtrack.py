@@ -15,7 +15,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from .asym_modules import KERNEL_SOURCES, TAPS, ObjectPerception, TemplateModulation, prototype_count
-from .corner_head import CornerHead, centre_form, corner_boxes, marginal_logits, peakedness
+from .corner_head import CornerHead, corner_boxes, marginal_logits, one_box, peakedness
 from .efficient_mod import (
     AttentionBlock,
     Embedding,
@@ -155,8 +155,7 @@ class AsymTrack(Network):
         result = self.search(search, *states)
         mean = (result.features.float() / self.config.edge_bins**2).sum((1, 2))
         embedding = mean / (mean * mean).sum(1, keepdim=True).sqrt().clamp_min(1e-12)
-        boxes = centre_form(result.boxes)
-        return SearchOutputs(result.score.reshape(-1, 1, 1), boxes.reshape(-1, 4, 1, 1), embedding)
+        return one_box(result.boxes, result.score, embedding)
 
     def classifier_weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The backbone from a published EfficientMod-xxs: of stage 3 the first blocks and the attention."""

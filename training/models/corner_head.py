@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .centre_head import SCORE_FLOOR, conv_branch
+from .network import SearchOutputs
 
 
 class CornerLogits(NamedTuple):
@@ -125,6 +126,13 @@ def centre_form(boxes_xyxy: Tensor) -> Tensor:
     """xyxy [B, 4] -> cxcywh with sides of at least SCORE_FLOOR: corners that cross still give a box."""
     low, high = boxes_xyxy[:, :2], boxes_xyxy[:, 2:]
     return torch.cat([(low + high) / 2, (high - low).clamp_min(SCORE_FLOOR)], dim=1)
+
+
+def one_box(boxes_xyxy: Tensor, score: Tensor, embedding: Tensor) -> SearchOutputs:
+    """What the drone reads of a network that gives one box [B, 4] and one score [B]: maps of one cell."""
+    inside = score.clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)  # a certain one is exactly 1 in float32
+    boxes = centre_form(boxes_xyxy)
+    return SearchOutputs(inside.reshape(-1, 1, 1), boxes.reshape(-1, 4, 1, 1), embedding)
 
 
 def peakedness(logits: CornerLogits) -> Tensor:

@@ -17,14 +17,13 @@ import torch.nn.functional as F
 from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
-from .centre_head import SCORE_FLOOR
 from .corner_head import (
     CornerHead,
     PyramidCornerHead,
-    centre_form,
     corner_boxes,
     expected_boxes,
     marginal_logits,
+    one_box,
     peakedness,
 )
 from .layers import ConvStem, PatchStem, position_table, transformer_blocks
@@ -172,8 +171,7 @@ class MixFormerStudent(Network):
         result = self.search(search, *states)
         total = result.tokens.float().sum(1)  # ONNX has sums and means in other forms since opset 18
         embedding = total / (total * total).sum(1, keepdim=True).sqrt().clamp_min(1e-12)
-        boxes = centre_form(result.boxes)
-        return SearchOutputs(result.score.reshape(-1, 1, 1), boxes.reshape(-1, 4, 1, 1), embedding)
+        return one_box(result.boxes, result.score, embedding)
 
     def block_names(self) -> list[str]:
         return [f"blocks.{i}" for i in range(len(self.blocks))]
@@ -205,8 +203,7 @@ class MixFormerStudent(Network):
     def _read(self, tokens: Tensor, blocks: tuple[Tensor, ...] = ()) -> MixFormerResult:
         if self.config.head == "tokens":
             tokens = tokens[:, -EDGES:]
-            logits = self.head(tokens)
-            score = self.head.score_logits(tokens).sigmoid().clamp(SCORE_FLOOR, 1 - SCORE_FLOOR)
+            logits, score = self.head(tokens), self.head.score_logits(tokens).sigmoid()
             return MixFormerResult(logits, expected_boxes(logits.softmax(2)), score, tokens, blocks)
         grid = self.config.grid
         corners = self.head(tokens.transpose(1, 2).reshape(-1, self.config.width, grid, grid))
