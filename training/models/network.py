@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -20,7 +21,7 @@ class SearchOutputs(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkConfig:
+class NetworkConfig(ABC):
     """The crops that a network sees. `network` is its key in models.networks.NETWORKS."""
 
     network: str
@@ -30,9 +31,9 @@ class NetworkConfig:
     template_factor: float = 2.0
     template_slots: int = 1  # T, crops that the template graph takes at once
 
+    @abstractmethod
     def build(self) -> Network:
         """The network, with random weights."""
-        raise NotImplementedError
 
     @property
     def update_rule(self) -> str:
@@ -45,39 +46,39 @@ class NetworkConfig:
         return "probability"
 
     @property
+    @abstractmethod
     def output_grid(self) -> int:
         """G, side of the score map and of the box map; 1 for heads that give one box."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def state_shapes(self) -> tuple[tuple[int, ...], ...]:
         """Of the cached state tensors, without the batch axis."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def tokens(self) -> dict[str, int]:
         """How many there are of the search region and of all templates together, for people."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def embedding_size(self) -> int:
         """E, width of the target embedding."""
-        raise NotImplementedError
 
 
-class Network(nn.Module):
+class Network(nn.Module, ABC):
     """The template is encoded once and its states are cached; a frame costs `outputs` alone."""
 
     config: Any  # a NetworkConfig
     fresh_parts: ClassVar[tuple[str, ...]] = ("head.",)  # may start with random weights, see training.start
 
+    @abstractmethod
     def encode_template(self, templates: Tensor) -> States:
         """Normalised templates [B, T, 3, Hz, Wz] -> states, each [B, ...] as config.state_shapes says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def outputs(self, search: Tensor, *states: Tensor) -> SearchOutputs:
         """Normalised search regions [B, 3, Hx, Wx] and the states of their targets -> maps, embedding."""
-        raise NotImplementedError
 
     def block_names(self) -> list[str]:
         """Modules of the same architecture, first to last, which start.py takes from a deeper network."""
