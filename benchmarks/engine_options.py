@@ -54,7 +54,7 @@ def frames(engine: Engine, targets: int, count: int, pause_s: float) -> tuple[li
     latencies, cpu_start = [], time.process_time()
     for _ in range(count):
         start = time.perf_counter()
-        engine.search(regions, state)
+        engine.search(regions, [state])
         latencies.append(time.perf_counter() - start)
         time.sleep(pause_s)
     return latencies, time.process_time() - cpu_start

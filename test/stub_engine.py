@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from distill_tracker_ros.core.config import StoreConfig
-from distill_tracker_ros.core.engine import ModelSpec, SearchOutput, State, TensorSpec
+from distill_tracker_ros.core.engine import ModelSpec, SearchOutput, State, TensorSpec, joined
 
 SPEC = ModelSpec(
     name="stub",
@@ -65,8 +66,8 @@ class StubEngine:
         middle = slice(size * 3 // 8, size * 5 // 8)
         return (templates[:, :, middle, middle].mean(axis=(2, 3)).astype(np.float32),)
 
-    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
-        spec = self.spec
+    def search(self, search: NDArray[np.uint8], states: Sequence[State]) -> SearchOutput:
+        spec, state = self.spec, joined(states)
         assert search.shape[1:] == (spec.search_size, spec.search_size, 3), search.shape
         assert search.dtype == np.uint8
         assert [s.shape for s in state] == [(len(search), *t.shape) for t in spec.states], state

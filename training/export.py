@@ -129,7 +129,7 @@ def measure_parity(student: Network, bundle: Path) -> dict[str, float]:
     templates = _pixels(rng, 3, spec.template_slots, spec.template_size, spec.template_size, 3).numpy()
     search = _pixels(rng, 3, spec.search_size, spec.search_size, 3).numpy()
     expected_state, state = expected_engine.encode_template(templates), engine.encode_template(templates)
-    expected, found = expected_engine.search(search, expected_state), engine.search(search, state)
+    expected, found = expected_engine.search(search, [expected_state]), engine.search(search, [state])
     engine.close()
 
     def difference(a: NDArray[np.generic], b: NDArray[np.generic]) -> float:

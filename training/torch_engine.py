@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from distill_tracker_ros.core.engine import ModelSpec, SearchOutput, State
+from distill_tracker_ros.core.engine import ModelSpec, SearchOutput, State, joined
 
 from .models.layers import normalise
 from .models.network import Network
@@ -24,8 +26,8 @@ class TorchEngine:
         return tuple(state.cpu().numpy() for state in states)
 
     @torch.inference_mode()
-    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
-        outputs = self._student.outputs(normalise(self._tensor(search)), *map(self._tensor, state))
+    def search(self, search: NDArray[np.uint8], states: Sequence[State]) -> SearchOutput:
+        outputs = self._student.outputs(normalise(self._tensor(search)), *map(self._tensor, joined(states)))
         return SearchOutput(*(tensor.cpu().numpy() for tensor in outputs))
 
     def close(self) -> None:

@@ -11,17 +11,25 @@ from typing import Any, ClassVar
 
 def option(default: Any, help: str, low: float | None = None, high: float | None = None) -> Any:
     """A dataclass field that carries its description and its range (both ends included)."""
-    return field(default=default, metadata={"help": help, "low": low, "high": high})
+    metadata = {"help": help, "low": low, "high": high, "accepted": ()}
+    return field(default=default, metadata=metadata)
+
+
+def choice(help: str, *accepted: str) -> Any:
+    """A text field that is one of these; the first is the default."""
+    metadata = {"help": help, "low": None, "high": None, "accepted": accepted}
+    return field(default=accepted[0], metadata=metadata)
 
 
 def check_ranges(config: Any) -> None:
-    """Raise ValueError for the first field of a dataclass made of `option`s that is out of its range."""
+    """Raise ValueError for the first field of a dataclass of `option`s and `choice`s that is not accepted."""
     for f in fields(config):
         value, low, high = getattr(config, f.name), f.metadata["low"], f.metadata["high"]
+        what, accepted = f"{type(config).__name__}.{f.name} = {value!r}", f.metadata["accepted"]
         if low is not None and not low <= value <= high:
-            raise ValueError(
-                f"{type(config).__name__}.{f.name} = {value!r} is out of range: accepted is {low} to {high}"
-            )
+            raise ValueError(f"{what} is out of range: accepted is {low} to {high}")
+        if accepted and value not in accepted:
+            raise ValueError(f"{what} is unknown: accepted is {' or '.join(accepted)}")
 
 
 @dataclass(frozen=True)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .config import UpdateConfig
 
-State = tuple[NDArray[np.generic], ...]
+# What `encode_template` gave, for the engine that gave it: arrays of its runtime, perhaps on a device.
+State = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -60,10 +62,15 @@ class Engine(Protocol):
         """(B, T, Hz, Wz, 3) RGB -> the state tensors, each with a leading axis B."""
         ...
 
-    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
-        """(B, Hx, Wx, 3) RGB and the states of the B targets -> maps."""
+    def search(self, search: NDArray[np.uint8], states: Sequence[State]) -> SearchOutput:
+        """(B, Hx, Wx, 3) RGB and the states of the regions, in order; their leading axes add up to B."""
         ...
 
     def close(self) -> None:
         """Free what the runtime holds; the engine is not used afterwards."""
         ...
+
+
+def joined(states: Sequence[State]) -> State:
+    """States of numpy arrays, of several targets, as one."""
+    return states[0] if len(states) == 1 else tuple(map(np.concatenate, zip(*states, strict=True)))

@@ -215,9 +215,7 @@ def update_together(trackers: Sequence[Tracker], frame: Frame, stamp_ns: int) ->
     regions = [tracker.regions_to_search() for tracker in trackers]
     crops = [crop.cut(frame, region, engine.spec.search_size) for own in regions for region in own]
     states = [tracker.template_state for tracker, own in zip(trackers, regions, strict=True) for _ in own]
-    output = engine.search(
-        np.stack(crops), tuple(np.concatenate(parts) for parts in zip(*states, strict=True))
-    )
+    output = engine.search(np.stack(crops), states)
     ends = np.cumsum([len(own) for own in regions])
     return [
         tracker.absorb(frame, stamp_ns, own, _rows(output, end - len(own), end))

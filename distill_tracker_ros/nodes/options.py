@@ -6,20 +6,14 @@ Names, defaults, descriptions and ranges come from the dataclasses' fields; they
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
-from ..core.config import SessionConfig, TrackerConfig, option
+from ..core.config import SessionConfig, TrackerConfig, choice, option
 from ..runtime.load import AUTO, BACKENDS, ON_CPU, ON_GPU
 from ..runtime.onnx_engine import OnnxOptions
 from .history import HistoryConfig
 from .overlay import OverlayConfig
-
-
-def choice(help: str, *accepted: str) -> Any:
-    """A text option that is one of these; the first is the default."""
-    metadata = {"help": help, "low": None, "high": None, "accepted": accepted}
-    return field(default=accepted[0], metadata=metadata)
 
 
 @dataclass(frozen=True)
@@ -85,7 +79,7 @@ def flat(options: Any, prefix: str = "") -> dict[str, Option]:
             found |= flat(value, f"{prefix}{f.name}.")
         else:
             m = f.metadata
-            found[prefix + f.name] = Option(value, m["help"], m["low"], m["high"], m.get("accepted", ()))
+            found[prefix + f.name] = Option(value, m["help"], m["low"], m["high"], m["accepted"])
     return found
 
 

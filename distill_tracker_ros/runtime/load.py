@@ -101,11 +101,11 @@ def _try(engine: Engine, batch: int, folder: Path) -> None:
     (templates,), (search, *_) = tensors.template_inputs, tensors.search_inputs
     try:
         state = engine.encode_template(rng.integers(0, 256, (batch, *templates.shape), np.uint8))
-        output = engine.search(rng.integers(0, 256, (batch, *search.shape), np.uint8), state)
+        output = engine.search(rng.integers(0, 256, (batch, *search.shape), np.uint8), [state])
     except Exception as error:  # whatever the runtime raises: the bundle does not run
         raise BundleError(f"{folder}: a trial run with a batch of {batch} failed: {error}") from error
     for tensor, result in zip(tensors.template_outputs, state, strict=True):
-        _check_result(folder, tensor, result, batch)
+        _check_result(folder, tensor, np.asarray(result), batch)
     for tensor in tensors.search_outputs:
         _check_result(folder, tensor, getattr(output, tensor.name), batch)
     if not (output.score_map.min() > 0 and output.score_map.max() < 1):

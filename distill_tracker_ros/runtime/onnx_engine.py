@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.config import check_ranges, option
-from ..core.engine import SearchOutput, State, TensorSpec
+from ..core.engine import SearchOutput, State, TensorSpec, joined
 from .manifest import BundleError, Graph, Manifest, signature
 
 if TYPE_CHECKING:
@@ -71,9 +71,9 @@ class OnnxEngine:
         """(B, T, Hz, Wz, 3) RGB -> the state tensors, each with a leading axis B."""
         return tuple(self._template.run(self._state_names, {"templates": templates}))
 
-    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
-        """(B, Hx, Wx, 3) RGB and the states of the B targets -> maps."""
-        inputs = dict(zip(self._state_names, state, strict=True), search=search)
+    def search(self, search: NDArray[np.uint8], states: Sequence[State]) -> SearchOutput:
+        """(B, Hx, Wx, 3) RGB and the states of the regions, in order -> maps."""
+        inputs = dict(zip(self._state_names, joined(states), strict=True), search=search)
         score_map, box_map, *embedding = self._search.run(self._output_names, inputs)
         return SearchOutput(score_map, box_map, embedding[0] if embedding else None)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -34,9 +34,9 @@ class TimedEngine:
         with self._timed():
             return self._engine.encode_template(templates)
 
-    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
+    def search(self, search: NDArray[np.uint8], states: Sequence[State]) -> SearchOutput:
         with self._timed():
-            return self._engine.search(search, state)
+            return self._engine.search(search, states)
 
     def close(self) -> None:
         self._engine.close()
@@ -64,7 +64,7 @@ def median_times_ms(engines: Mapping[str, Engine], calls: int = 300) -> dict[str
             began = time.perf_counter()
             state = engine.encode_template(templates)
             between = time.perf_counter()
-            engine.search(search, state)
+            engine.search(search, [state])
             taken[name].append((time.perf_counter() - between, between - began))
     medians = {name: np.median(each, axis=0) * 1e3 for name, each in taken.items()}
     return {name: {"search_ms": float(s), "template_ms": float(t)} for name, (s, t) in medians.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +12,7 @@ from synthetic import BLUE, RED, Box, Colour, Rgb, background, draw_square, movi
 
 from distill_tracker_ros.core import boxes, crop
 from distill_tracker_ros.core.config import BestInIntervalConfig, NoUpdate, StoreConfig, TrackerConfig
-from distill_tracker_ros.core.engine import SearchOutput, State, TensorSpec
+from distill_tracker_ros.core.engine import SearchOutput, State, TensorSpec, joined
 from distill_tracker_ros.core.frame import ArrayFrame
 from distill_tracker_ros.core.tracker import Track, Tracker, TrackState, update_together
 
@@ -250,12 +250,12 @@ class ManyStates(StubEngine):
         halves = (colours.reshape(-1, 1, 3, 1, 1) / 2).repeat(2, axis=1).astype(np.float16)
         return colours, halves, colours.sum(axis=(1, 2))[:, None].repeat(5, axis=1)
 
-    def search(self, search: np.ndarray, state: State) -> SearchOutput:
-        colours, halves, sums = state
+    def search(self, search: np.ndarray, states: Sequence[State]) -> SearchOutput:
+        colours, halves, sums = state = joined(states)
         assert [s.dtype for s in state] == [t.dtype for t in self.spec.states]
         np.testing.assert_allclose(halves.sum(axis=1).reshape(-1, 1, 3), colours, rtol=1e-3)
         np.testing.assert_allclose(sums, colours.sum(axis=(1, 2))[:, None].repeat(5, axis=1), rtol=1e-6)
-        return super().search(search, state)
+        return super().search(search, states)
 
 
 @pytest.mark.parametrize("grid", [1, 16])
@@ -431,8 +431,8 @@ class BrokenEngine(StubEngine):
         super().__init__(**overrides)
         self.broken: tuple[tuple[float, ...], float] | None = (box, score)
 
-    def search(self, search: np.ndarray, state: State) -> SearchOutput:
-        output = super().search(search, state)
+    def search(self, search: np.ndarray, states: Sequence[State]) -> SearchOutput:
+        output = super().search(search, states)
         if self.broken and self.search_calls > 2:
             output.box_map[:] = np.array(self.broken[0], np.float32)[:, None, None]
             output.score_map[:] = self.broken[1]

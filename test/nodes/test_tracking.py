@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import array
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -39,19 +39,19 @@ class SlowEngine(StubEngine):
         self.gate.set()
         self.waiting = threading.Event()
 
-    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
+    def search(self, search: NDArray[np.uint8], states: Sequence[State]) -> SearchOutput:
         self.waiting.set()
         assert self.gate.wait(DEADLINE_S)
-        return super().search(search, state)
+        return super().search(search, states)
 
 
 class FailingEngine(StubEngine):
     failing = False
 
-    def search(self, search: NDArray[np.uint8], state: State) -> SearchOutput:
+    def search(self, search: NDArray[np.uint8], states: Sequence[State]) -> SearchOutput:
         if self.failing:
             raise RuntimeError("device lost")
-        return super().search(search, state)
+        return super().search(search, states)
 
 
 class Rig:

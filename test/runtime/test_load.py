@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -168,10 +169,10 @@ def test_a_runtime_that_fails_on_the_trial_run_is_named(
 ) -> None:
     real = OnnxEngine.search
 
-    def search(self: OnnxEngine, regions: np.ndarray, state: State) -> SearchOutput:
+    def search(self: OnnxEngine, regions: np.ndarray, states: Sequence[State]) -> SearchOutput:
         if len(regions) == 2:
             raise RuntimeError("out of memory")
-        return real(self, regions, state)
+        return real(self, regions, states)
 
     monkeypatch.setattr(OnnxEngine, "search", search)
     folder = write_tiny_bundle(tmp_path / "a")

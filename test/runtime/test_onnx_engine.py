@@ -50,9 +50,9 @@ def test_state_has_the_shapes_and_bytes_of_the_manifest(engine: OnnxEngine, batc
 
 def test_a_row_of_a_batch_equals_the_row_alone(engine: OnnxEngine) -> None:
     templates, regions = random_crops(4, 32, 2), random_crops(4, 64, seed=1)
-    together = engine.search(regions, engine.encode_template(templates))
+    together = engine.search(regions, [engine.encode_template(templates)])
     for k in range(4):
-        alone = engine.search(regions[k : k + 1], engine.encode_template(templates[k : k + 1]))
+        alone = engine.search(regions[k : k + 1], [engine.encode_template(templates[k : k + 1])])
         for whole, row in zip(together, alone, strict=True):
             assert whole is not None and row is not None
             np.testing.assert_allclose(whole[k : k + 1], row, atol=1e-5)
@@ -75,7 +75,7 @@ def test_outputs_are_bound_by_name_whatever_the_order_in_the_file(tmp_path: Path
 
 def run_once(engine: OnnxEngine) -> tuple[np.ndarray, ...]:
     state = engine.encode_template(random_crops(2, 32, 2))
-    output = engine.search(random_crops(2, 64, seed=1), state)
+    output = engine.search(random_crops(2, 64, seed=1), [state])
     assert output.embedding is not None
     return output.score_map, output.box_map, output.embedding
 
@@ -100,7 +100,7 @@ def test_a_model_without_embedding(tmp_path: Path) -> None:
     folder = write_tiny_bundle(tmp_path / "a", spec)
     engine = OnnxEngine(folder, read_manifest(folder / "manifest.yaml"))
     state = engine.encode_template(random_crops(1, 32, 1))
-    assert engine.search(random_crops(1, 64), state).embedding is None
+    assert engine.search(random_crops(1, 64), [state]).embedding is None
 
 
 @pytest.mark.parametrize("grid", [1, 8])

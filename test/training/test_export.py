@@ -55,7 +55,7 @@ def test_the_graphs_equal_the_joint_pass_of_training(engine: Engine, student: EA
         (state,) = student.encode_template(normalise(templates))
         expected = student(normalise(templates), normalise(search))
     found_state = engine.encode_template(templates.numpy())
-    found = engine.search(search.numpy(), found_state)
+    found = engine.search(search.numpy(), [found_state])
     box_limit, score_limit, state_limit = (0.5 / 256, 1e-2, 2e-2) if is_half(engine) else (1e-4, 1e-4, 1e-5)
     assert np.abs(found_state[0] - state.numpy()).max() < state_limit
     assert np.abs(found.box_map - expected.maps.boxes.numpy()).max() < box_limit
@@ -70,7 +70,7 @@ def test_the_drone_decodes_as_training_does(engine: Engine, student: EATrackStud
     with torch.inference_mode():
         maps = student(normalise(templates), normalise(search)).maps
         expected = boxes_at_peak(maps, torch.from_numpy(window.copy()))[0].numpy()
-    found = engine.search(search.numpy(), engine.encode_template(templates.numpy()))
+    found = engine.search(search.numpy(), [engine.encode_template(templates.numpy())])
     limit = 0.5 / 256 if is_half(engine) else 1e-4
     assert np.abs(peak(found.score_map[0], found.box_map[0], window).box_cxcywh - expected).max() < limit
 
@@ -79,7 +79,7 @@ def test_states_are_repeatable_and_know_no_search_region(engine: Engine) -> None
     """X-3."""
     templates = pixels(1, 2, 32, 32, 3, seed=9).numpy()
     first = engine.encode_template(templates)[0]
-    engine.search(pixels(1, 64, 64, 3, seed=10).numpy(), (first,))
+    engine.search(pixels(1, 64, 64, 3, seed=10).numpy(), [(first,)])
     assert np.array_equal(first, engine.encode_template(templates)[0])
 
 
@@ -94,7 +94,7 @@ def test_the_graph_normalises_by_itself(student: EATrackStudent, engine: Engine)
     image = torch.from_numpy(by_hand.astype(np.float32)).permute(0, 3, 1, 2)
     with torch.inference_mode():
         expected = student.search(image, torch.from_numpy(state[0])).maps.score.numpy()
-    assert np.abs(engine.search(search.numpy(), state).score_map - expected).max() < 1e-4
+    assert np.abs(engine.search(search.numpy(), [state]).score_map - expected).max() < 1e-4
 
 
 def test_graphs_are_what_tensorrt_accepts(bundle: Path) -> None:
@@ -133,8 +133,8 @@ def test_the_manifest_says_where_the_model_comes_from(bundle: Path) -> None:
 def test_batches_of_any_size_give_the_same_rows(engine: Engine) -> None:
     templates, search = pixels(5, 2, 32, 32, 3, seed=13).numpy(), pixels(5, 64, 64, 3, seed=14).numpy()
     state = engine.encode_template(templates)
-    together = engine.search(search, state)
+    together = engine.search(search, [state])
     limit = 5e-3 if is_half(engine) else 1e-5
     for i in range(5):
-        alone = engine.search(search[i : i + 1], (state[0][i : i + 1],))
+        alone = engine.search(search[i : i + 1], [(state[0][i : i + 1],)])
         assert np.abs(alone.box_map[0] - together.box_map[i]).max() < limit

@@ -1,0 +1,1 @@
+"""Bundles on NVIDIA GPUs: plans are built once on the machine that flies, kept, checked and run."""
