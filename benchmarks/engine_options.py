@@ -30,6 +30,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from distill_tracker_ros.core.engine import Engine
 from distill_tracker_ros.runtime.load import load_engine
 from distill_tracker_ros.runtime.onnx_engine import OnnxOptions, default_threads
+from distill_tracker_ros.runtime.timing import noise
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,8 @@ class Measurement:
 
 def frames(engine: Engine, targets: int, count: int, pause_s: float) -> tuple[list[float], float]:
     """Latencies of `count` search calls in s, and the CPU time of the whole in s."""
-    spec, rng = engine.spec, np.random.default_rng(0)
-    regions = rng.integers(0, 256, (targets, spec.search_size, spec.search_size, 3), np.uint8)
-    state = engine.encode_template(template_crops(engine, targets))
+    templates, regions = noise(engine.spec, targets)
+    state = engine.encode_template(templates)
     latencies, cpu_start = [], time.process_time()
     for _ in range(count):
         start = time.perf_counter()
@@ -62,18 +62,12 @@ def frames(engine: Engine, targets: int, count: int, pause_s: float) -> tuple[li
 
 def templates(engine: Engine, targets: int, count: int) -> list[float]:
     """Latencies of `count` template calls in s."""
-    crops, latencies = template_crops(engine, targets), []
+    (crops, _), latencies = noise(engine.spec, targets), []
     for _ in range(count):
         start = time.perf_counter()
         engine.encode_template(crops)
         latencies.append(time.perf_counter() - start)
     return latencies
-
-
-def template_crops(engine: Engine, targets: int) -> np.ndarray:
-    spec = engine.spec
-    shape = (targets, spec.template_slots, spec.template_size, spec.template_size, 3)
-    return np.random.default_rng(1).integers(0, 256, shape, np.uint8)
 
 
 def measure(

@@ -1,4 +1,4 @@
-"""All benchmarks, one after the other, and their main numbers in one table."""
+"""All benchmarks, one after the other; their main numbers go into one table, JSON and Markdown."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from writing import conditions, markdown_conditions, markdown_table
+
 from distill_tracker_ros import command_line
 from distill_tracker_ros.command_line import CommandError, Parser, write_json
 from distill_tracker_ros.evaluation.report.tables import text_table
@@ -18,7 +20,7 @@ from distill_tracker_ros.evaluation.report.tables import text_table
 _EXAMPLES = """
     python3 benchmarks/run.py
     python3 benchmarks/run.py --only node_overhead --model models/mine
-    python3 benchmarks/run.py --quick --json build/benchmarks.json
+    python3 benchmarks/run.py --quick --json build/quick.json
 """
 
 
@@ -32,6 +34,25 @@ class Benchmark:
 
 
 BENCHMARKS = {
+    "speed": Benchmark(
+        lambda model: ["--model", model],
+        ["--rounds", "5", "--frames", "20", "--batches", "1", "2"],
+        lambda found: {
+            "frame, ms": found["trackers"][0]["frame_ms"]["median"],
+            "speed / CSRT": found["trackers"][0]["speed_to_csrt"],
+            "uncached / cached": found["engines"][0]["uncached_to_cached"],
+            "each more target / first": found["targets"][0]["additional_to_first"],
+        },
+    ),
+    "frame_path": Benchmark(
+        lambda model: ["--model", model],
+        ["--rounds", "10"],
+        lambda found: {
+            f"{row['encoding']}, {row['case']}, ms": row["all_ms"]["median"]
+            for row in found["measurements"]
+            if row["encoding"] in ("bgr8", "jpeg")
+        },
+    ),
     "engine_options": Benchmark(
         lambda model: [model],
         ["--rounds", "3", "--threads", "1", "2"],
@@ -75,17 +96,27 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--quick", action="store_true", help="shorter, rougher")
     parser.add_argument("--model", default=command_line.DEFAULT_MODEL, help="(default: %(default)s)")
     parser.add_argument(
-        "--output", type=Path, default=Path("build/benchmarks"), metavar="DIR", help="%(default)s"
+        "--output",
+        type=Path,
+        default=Path("build/benchmarks"),
+        metavar="DIR",
+        help="for what each benchmark writes (%(default)s)",
     )
-    command_line.add_json_argument(parser)
+    parser.add_argument(
+        "--json",
+        type=Path,
+        default=Path("build/benchmarks/all.json"),
+        metavar="FILE",
+        help="the table (.md) comes beside it (%(default)s)",
+    )
     parsed = parser.parse_args(arguments)
     return command_line.run("benchmarks", lambda: _run_all(parsed))
 
 
 def _run_all(arguments: argparse.Namespace) -> int:
     arguments.output.mkdir(parents=True, exist_ok=True)
-    cells: list[tuple[str, str, str]] = []
-    everything = {}
+    about, cells = conditions(), []
+    everything: dict[str, Any] = {"conditions": about}
     for name in arguments.only or BENCHMARKS:
         print(f"\n== {name}", flush=True)
         benchmark, result = BENCHMARKS[name], arguments.output / f"{name}.json"
@@ -97,9 +128,11 @@ def _run_all(arguments: argparse.Namespace) -> int:
         everything[name] = json.loads(result.read_text(encoding="utf-8"))
         numbers = benchmark.numbers(everything[name])
         cells += [(name, number, f"{value:.3f}") for number, value in numbers.items()]
-    print(f"\n{text_table(('benchmark', 'number', 'value'), cells)}")
-    if arguments.json:
-        write_json(arguments.json, everything)
+    header = ("benchmark", "number", "value")
+    print(f"\n{text_table(header, cells)}")
+    write_json(arguments.json, everything)
+    text = f"{markdown_conditions(about)}.\n\n{markdown_table(header, cells)}\n"
+    arguments.json.with_suffix(".md").write_text(text, encoding="utf-8")
     return 0
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .core.boxes import cxcywh_to_xywh, xywh_to_cxcywh
+from .core.crop import HALVE_FROM, halved
 from .core.frame import Frame, Pixels
 from .core.tracker import Track
 
@@ -42,6 +43,10 @@ class _Packed(NamedTuple):
     grid: int = 1  # px: pixels belong together in groups of this side
     margin: int = 0  # px around a pixel that its conversion looks at
 
+    @property
+    def mixes_no_pixels(self) -> bool:
+        return self.grid == 1
+
 
 # OpenCV names a Bayer pattern by its second row and column, ROS by its first.
 _PACKED = {
@@ -64,6 +69,7 @@ _PACKED = {
 # A plane of brightness, then one of colour at half the resolution.
 _TWO_PLANES = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 ENCODINGS = (*_PACKED, *_TWO_PLANES)
+_BAND = 32  # rows of a halved region that are made at once
 _DEEP = re.compile(r"16|32|64|8S")  # mono16, bgra16, bayer_rggb16, 16UC1, 32FC1, 8SC3, ...
 
 
@@ -98,24 +104,41 @@ class MessageFrame:
             self._planes = (self._convert_whole(msg),)
 
     def cut(self, x: int, y: int, width: int, height: int, shrink: float = 1.0) -> Pixels:
-        """The rectangle at full scale: what the conversion of the whole picture would hold there."""
+        """The rectangle: what the conversion of the whole picture would hold there.
+
+        Halved where `crop.cut` would halve it anyway, so that no array is made of the size of the frame.
+        """
+        if shrink < HALVE_FROM:
+            return self._convert(x, y, width, height)
+        if self._layout.mixes_no_pixels:  # halved first or converted first, it is the same
+            return self._to_rgb(halved(self._planes[0][y : y + height, x : x + width]))
+        rows, columns = -(-height // 2), -(-width // 2)
+        bands = []
+        for first in range(0, rows, _BAND):
+            last = min(first + _BAND, rows)
+            top, bottom = round(first * height / rows), round(last * height / rows)
+            band = self._convert(x, y + top, width, bottom - top)
+            bands.append(cv2.resize(band, (columns, last - first)))
+        return np.concatenate(bands)
+
+    def _convert(self, x: int, y: int, width: int, height: int) -> Pixels:
+        """The rectangle at full scale."""
         grid, margin = self._layout.grid, self._layout.margin
         # Whole groups of pixels, and the neighbours that the conversion looks at.
         left = max(0, (x - margin) // grid * grid)
         top = max(0, (y - margin) // grid * grid)
         right = min(self.width, -(-(x + width + margin) // grid) * grid)
         bottom = min(self.height, -(-(y + height + margin) // grid) * grid)
-        rgb = self._to_rgb(left, top, right, bottom)
-        return rgb[y - top : y - top + height, x - left : x - left + width]
+        planes = [self._planes[0][top:bottom, left:right]]
+        planes += [p[top // 2 : bottom // 2, left // 2 : right // 2] for p in self._planes[1:]]
+        return self._to_rgb(*planes)[y - top : y - top + height, x - left : x - left + width]
 
-    def _to_rgb(self, left: int, top: int, right: int, bottom: int) -> Pixels:
-        first = self._planes[0][top:bottom, left:right]
+    def _to_rgb(self, *planes: Pixels) -> Pixels:
         if self._layout.to_rgb is None:
-            return first
-        if len(self._planes) == 1:
-            return cv2.cvtColor(first, self._layout.to_rgb)  # type: ignore[return-value]
-        colour = self._planes[1][top // 2 : bottom // 2, left // 2 : right // 2]
-        return cv2.cvtColorTwoPlane(first, colour, self._layout.to_rgb)  # type: ignore[return-value]
+            return planes[0]
+        if len(planes) == 1:
+            return cv2.cvtColor(planes[0], self._layout.to_rgb)  # type: ignore[return-value]
+        return cv2.cvtColorTwoPlane(planes[0], planes[1], self._layout.to_rgb)  # type: ignore[return-value]
 
     def _view_packed(self, msg: Image) -> tuple[Pixels, ...]:
         channels = self._layout.pixel_bytes

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.engine import Engine, ModelSpec, SearchOutput, State
+
+K = TypeVar("K", bound=Hashable)
 
 
 class TimedEngine:
@@ -51,27 +55,39 @@ class TimedEngine:
             self.elapsed_ns += time.perf_counter_ns() - began
 
 
-def median_times_ms(engines: Mapping[str, Engine], calls: int = 300) -> dict[str, dict[str, float]]:
-    """`search_ms` of one search region and `template_ms` of one set of templates, of noise.
+def interleaved_ms(
+    calls: Mapping[K, Callable[[], object]], rounds: Iterable[int]
+) -> dict[K, NDArray[np.float64]]:
+    """How long each call takes in each of the rounds, ms; `rounds` is a range, or one that shows progress.
 
-    The engines take turns, so that all meet the same load.
+    They take turns, so that all meet the same load; each round begins with another one, so that none always
+    follows the same.
     """
-    inputs = {name: _noise(engine.spec) for name, engine in engines.items()}
-    taken: dict[str, list[tuple[float, float]]] = {name: [] for name in engines}
-    for _ in range(calls):
-        for name, engine in engines.items():
-            templates, search = inputs[name]
+    taken: dict[K, list[float]] = {key: [] for key in calls}
+    order = list(calls)
+    for turn in rounds:
+        first = turn % len(order)
+        for key in order[first:] + order[:first]:
             began = time.perf_counter()
-            state = engine.encode_template(templates)
-            between = time.perf_counter()
-            engine.search(search, [state])
-            taken[name].append((time.perf_counter() - between, between - began))
-    medians = {name: np.median(each, axis=0) * 1e3 for name, each in taken.items()}
-    return {name: {"search_ms": float(s), "template_ms": float(t)} for name, (s, t) in medians.items()}
+            calls[key]()
+            taken[key].append(1e3 * (time.perf_counter() - began))
+    return {key: np.array(each) for key, each in taken.items()}
 
 
-def _noise(spec: ModelSpec) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Templates and search region of one target."""
+def median_times_ms(engines: Mapping[str, Engine], calls: int = 300) -> dict[str, dict[str, float]]:
+    """`search_ms` of one search region and `template_ms` of one set of templates, of noise."""
+    steps: dict[tuple[str, str], Callable[[], object]] = {}
+    for name, engine in engines.items():
+        templates, search = noise(engine.spec)
+        steps[name, "template_ms"] = partial(engine.encode_template, templates)
+        steps[name, "search_ms"] = partial(engine.search, search, [engine.encode_template(templates)])
+    taken = interleaved_ms(steps, range(calls))
+    keys = ("search_ms", "template_ms")
+    return {name: {key: float(np.median(taken[name, key])) for key in keys} for name in engines}
+
+
+def noise(spec: ModelSpec, targets: int = 1) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Templates and search regions of this many targets."""
     rng, z, x = np.random.default_rng(0), spec.template_size, spec.search_size
-    templates = rng.integers(0, 256, (1, spec.template_slots, z, z, 3), np.uint8)
-    return templates, rng.integers(0, 256, (1, x, x, 3), np.uint8)
+    templates = rng.integers(0, 256, (targets, spec.template_slots, z, z, 3), np.uint8)
+    return templates, rng.integers(0, 256, (targets, x, x, 3), np.uint8)

@@ -13,7 +13,7 @@ import pytest
 from numpy.typing import NDArray
 
 from distill_tracker_ros.core.boxes import iou
-from distill_tracker_ros.core.crop import Region
+from distill_tracker_ros.core.crop import HALVE_FROM, Region
 from distill_tracker_ros.core.crop import cut as cut_region
 from distill_tracker_ros.core.frame import ArrayFrame
 from distill_tracker_ros.core.tracker import Track, TrackState
@@ -114,6 +114,37 @@ def test_a_region_equals_that_part_of_the_whole_conversion(
         part = frame.cut(x, y, w, h)
         assert part.dtype == np.uint8
         np.testing.assert_array_equal(part, whole[y : y + h, x : x + w], err_msg=f"{x, y, w, h}")
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_a_region_that_will_be_shrunk_much_is_halved(encoding: str) -> None:
+    """As the conversion of the whole picture would be, in every band of rows."""
+    rng = np.random.default_rng(8)
+    raw, whole = sample(encoding, 400, 300, rng)
+    frame = MessageFrame(image(raw, 400, 300, encoding, padding=6))
+    for x, y, w, h in ((0, 0, 400, 300), (3, 5, 200, 130), (7, 1, 390, 298)):
+        want = cv2.resize(np.ascontiguousarray(whole[y : y + h, x : x + w]), (w // 2, h // 2))
+        np.testing.assert_array_equal(frame.cut(x, y, w, h, HALVE_FROM), want)
+        assert frame.cut(x, y, w, h, HALVE_FROM - 0.01).shape == (h, w, 3)
+
+
+@pytest.mark.parametrize("encoding", ["bgr8", "bayer_rggb8", "nv12"])
+def test_a_halved_region_of_odd_sides_stays_in_place(encoding: str) -> None:
+    """Brightness grows by rows: what is halved tells where its rows were."""
+    ramp = np.repeat(np.arange(240, dtype=np.uint8)[:, None], 320, axis=1)
+    raw = {
+        "bgr8": np.repeat(ramp[..., None], 3, axis=2),
+        "bayer_rggb8": ramp,
+        "nv12": np.concatenate([ramp, np.full((120, 320), 128, np.uint8)]),
+    }[encoding]
+    frame = MessageFrame(image(raw, 320, 240, encoding))
+    top, height = 20, 201
+    found = frame.cut(9, top, 301, height, HALVE_FROM)
+    assert found.shape == (101, 151, 3)
+    middles = top + (np.arange(101) + 0.5) * height / 101 - 0.5
+    brightness = frame.cut(9, 0, 1, 240)[:, 0, 0].astype(float)
+    want = np.interp(middles, np.arange(240), brightness)
+    np.testing.assert_allclose(found[2:-2, 75, 0], want[2:-2], atol=0.5 * 1.17 + 0.6)
 
 
 @pytest.mark.parametrize("encoding", BAYER)
