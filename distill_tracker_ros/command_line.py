@@ -76,7 +76,12 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_backend_argument(parser: Arguments) -> None:
-    parser.add_argument("--backend", default=BACKENDS[0], choices=BACKENDS, help="default: %(default)s")
+    parser.add_argument(
+        "--backend",
+        default="onnxruntime",
+        choices=BACKENDS,
+        help="auto takes the fastest that works here (default: %(default)s)",
+    )
 
 
 def add_json_argument(parser: Arguments) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from .runtime.load import load_engine, shipped_models
 from .runtime.manifest import BundleError
+from .runtime.tensorrt import compat, cuda
 
 _INSTALL = "run: make setup (or install requirements/runtime.txt)"
 _SOURCE_ROS = "source ROS 2, or in a checkout: . install/setup.bash"
@@ -53,6 +54,7 @@ def examine() -> Iterator[Finding]:
     for module, distribution in _PYTHON_PACKAGES.items():
         yield _python_package(module, distribution)
     yield _providers()
+    yield from _gpu()
     for package, advice in _ROS_PACKAGES.items():
         place = _installed(package)
         yield Finding(f"ROS package {package}", place is not None, place or advice)
@@ -86,6 +88,24 @@ def _providers() -> Finding:
     except ImportError:
         return Finding("onnxruntime providers", False, _INSTALL)
     return Finding("onnxruntime providers", True, ", ".join(onnxruntime.get_available_providers()))
+
+
+def _gpu() -> Iterator[Finding]:
+    """What a GPU needs; nothing is wrong without it."""
+    try:
+        found = cuda.device(0)
+    except ValueError as error:
+        yield Finding("GPU", True, f"models run on the CPU: {error}")
+    else:
+        capability = ".".join(map(str, found.compute_capability))
+        about = f"{found.name}, compute capability {capability}, {found.memory_mb} MB"
+        yield Finding("GPU", True, f"{about}{', shared with the processor' if found.integrated else ''}")
+    try:
+        trt = compat.find()
+    except ValueError as error:
+        yield Finding("TensorRT", True, f"onnxruntime is used: {error}")
+    else:
+        yield Finding("TensorRT", True, f"{trt.__name__} {trt.__version__}")
 
 
 def _shared_memory(folder: Path = Path("/dev/shm")) -> Finding:

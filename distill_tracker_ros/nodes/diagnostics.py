@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from ..core.tracker import TrackState
+from ..runtime.load import Loaded
 from .tracking import Counts, Followed, Outcome
 from .windows import Window
 
@@ -98,17 +99,19 @@ def _input_problems(
         yield WARN, f"{unstamped} image(s) had no stamp: the time of their arrival was used"
 
 
-def engine_status(now_ns: int, events: Events, model: str, method: str, backend: str) -> DiagnosticStatus:
-    """Whether the model runs."""
-    failures = events.failures.count(now_ns)
-    level, text = (ERROR, events.failure) if failures else (OK, f"{model} on {backend}")
+def engine_status(now_ns: int, events: Events, loaded: Loaded) -> DiagnosticStatus:
+    """Whether the model runs, and on what."""
+    spec, failures = loaded.engine.spec, events.failures.count(now_ns)
+    level, text = (ERROR, events.failure) if failures else (OK, f"{spec.name} on {loaded.backend}")
     return _status(
         "engine",
         level,
         text,
-        model=model,
-        method=method,
-        backend=backend,
+        model=spec.name,
+        method=spec.method,
+        backend=loaded.backend,
+        device=loaded.device,
+        not_faster_because="; ".join(loaded.notes),
         failures_in_window=failures,
         last_failure=events.failure,
     )

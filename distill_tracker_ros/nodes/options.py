@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..core.config import SessionConfig, TrackerConfig, choice, option
 from ..runtime.load import AUTO, BACKENDS, ON_CPU, ON_GPU
 from ..runtime.onnx_engine import OnnxOptions
+from ..runtime.tensorrt.options import TensorRtOptions
 from .history import HistoryConfig
 from .overlay import OverlayConfig
 
@@ -22,10 +23,14 @@ class Options:
 
     model: str = option(
         AUTO,
-        f"model bundle: the name of one in models/, or a folder with a manifest.yaml; {AUTO} = {ON_CPU}, or "
-        f"{ON_GPU} with another onnx.execution_provider than the CPU's",
+        f"model bundle: the name of one in models/, or a folder with a manifest.yaml; {AUTO} = {ON_GPU} on a "
+        f"GPU, {ON_CPU} on the CPU",
     )
-    backend: str = choice("runtime that executes the model", *BACKENDS)
+    backend: str = choice(
+        "runtime that executes the model; auto takes tensorrt where it works, else onnxruntime with CUDA (or "
+        "another onnx.execution_provider), else on the CPU",
+        *BACKENDS,
+    )
     image_transport: str = choice(
         "raw takes sensor_msgs/Image on image; compressed takes CompressedImage on image/compressed",
         "raw",
@@ -45,11 +50,12 @@ class Options:
     tracker: TrackerConfig = TrackerConfig()
     session: SessionConfig = SessionConfig()
     onnx: OnnxOptions = OnnxOptions()
+    tensorrt: TensorRtOptions = TensorRtOptions()
     history: HistoryConfig = HistoryConfig()
     overlay: OverlayConfig = OverlayConfig()
 
 
-FIXED_WHILE_CONFIGURED = ("model", "backend", "onnx.")  # names, and beginnings of names
+FIXED_WHILE_CONFIGURED = ("model", "backend", "onnx.", "tensorrt.")  # names, and beginnings of names
 FIXED_WHILE_ACTIVE = ("image_transport", "image_reliability")
 
 

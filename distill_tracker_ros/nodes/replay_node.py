@@ -22,7 +22,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from tqdm import tqdm
 
 from ..command_line import CommandError, write_json
-from ..core.config import option
+from ..core.config import choice, option
 from ..core.tracker import TrackState
 from ..dds import prepare_large_images
 from ..evaluation.bags.types import IMAGE
@@ -37,7 +37,6 @@ from ..messages import box_from_msg, fill_box, stamp_ns
 from ..processes import NodeProcess
 from ..runtime.load import BACKENDS, find_model
 from .interfaces import Detection2DArray, SetTarget, TrackerStatus
-from .options import choice
 from .parameters import Parameters
 from .running import NodeError, run
 

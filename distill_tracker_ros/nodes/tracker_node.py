@@ -18,10 +18,9 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ..core.engine import Engine
 from ..core.session import TargetError
 from ..messages import BoxError, box_from_msg, stamp_ns
-from ..runtime.load import load_engine
+from ..runtime.load import Loaded, load
 from ..runtime.manifest import BundleError
 from . import diagnostics
 from .diagnostics import Events, Source
@@ -52,7 +51,7 @@ class TrackerNode(LifecycleNode):
         super().__init__("tracker")
         self._settings = Parameters(self, Options(), self._refusal)
         self._tracking: Tracking | None = None  # from configure to cleanup
-        self._engine: Engine | None = None
+        self._loaded: Loaded | None = None  # from configure to cleanup, too
         self._engine_error = ""
         self._subscription: Subscription | None = None  # while active
         self._topic = ""  # of the images
@@ -85,14 +84,19 @@ class TrackerNode(LifecycleNode):
         self._engine_error = ""
         began = time.perf_counter()
         try:
-            self._engine = load_engine(options.model, options.backend, options.onnx)
+            self._loaded = load(
+                options.model, options.backend, options.onnx, options.tensorrt, self.get_logger().info
+            )
         except (BundleError, ValueError, ImportError) as error:
             self._engine_error = str(error)
             self.get_logger().error(f"configure: {error}")
             return TransitionCallbackReturn.FAILURE
-        self._tracking = Tracking(self._engine, lambda: self._options, self._report, self._on_failure)
-        name, took = self._engine.spec.name, time.perf_counter() - began
-        self.get_logger().info(f"model {name!r} loaded by {options.backend} in {took:.1f} s")
+        engine, backend, device, notes = self._loaded
+        self._tracking = Tracking(engine, lambda: self._options, self._report, self._on_failure)
+        took = time.perf_counter() - began
+        for note in notes:
+            self.get_logger().info(f"not faster, because: {note}")
+        self.get_logger().info(f"model {engine.spec.name!r} loaded by {backend} ({device}) in {took:.1f} s")
         return super().on_configure(state)
 
     @logged
@@ -139,9 +143,9 @@ class TrackerNode(LifecycleNode):
         if self._tracking is not None:
             self._tracking.stop()
             self._tracking = None
-        if self._engine is not None:
-            self._engine.close()
-            self._engine = None
+        if self._loaded is not None:
+            self._loaded.engine.close()
+            self._loaded = None
 
     def _subscribe(self) -> None:
         options = self._options
@@ -189,8 +193,8 @@ class TrackerNode(LifecycleNode):
         self._tracking.arrive(Arrival(msg, stamp or now_ns))
 
     def _report(self, outcome: Outcome) -> None:
-        began, tracking, engine = time.perf_counter_ns(), self._tracking, self._engine
-        assert tracking is not None and engine is not None  # they outlive the thread that this runs in
+        began, tracking, loaded = time.perf_counter_ns(), self._tracking, self._loaded
+        assert tracking is not None and loaded is not None  # they outlive the thread that this runs in
         latency_ms: float | None = None
         if outcome.frame is None:
             self._events.rejection = tracking.message
@@ -206,8 +210,8 @@ class TrackerNode(LifecycleNode):
             self._header,
             outcome.targets,
             tracking.counts,
-            model=engine.spec.name,
-            backend=self._options.backend,
+            model=loaded.engine.spec.name,
+            backend=loaded.backend,
             processing_ms=outcome.processing_ns / 1e6,
             latency_ms=latency_ms,
             message=tracking.message,
@@ -336,12 +340,11 @@ class TrackerNode(LifecycleNode):
         self._diagnostics.publish(DiagnosticArray(header=Header(stamp=now.to_msg()), status=statuses))
 
     def _diagnose(self, now_ns: int) -> list[DiagnosticStatus]:
-        tracking, engine, options = self._tracking, self._engine, self._options
-        if tracking is None or engine is None:
+        tracking, loaded, options = self._tracking, self._loaded, self._options
+        if tracking is None or loaded is None:
             text = self._engine_error or "the node is not configured"
             return [diagnostics.idle_status("engine", text, bool(self._engine_error))]
-        spec = engine.spec
-        running = diagnostics.engine_status(now_ns, self._events, spec.name, spec.method, options.backend)
+        running = diagnostics.engine_status(now_ns, self._events, loaded)
         if self._subscription is None:
             return [running, diagnostics.idle_status("input", "the node is inactive")]
         source = Source(self._topic, options.image_reliability, self.count_publishers(self._topic))

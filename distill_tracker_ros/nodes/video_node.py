@@ -21,10 +21,9 @@ from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_srvs.srv import SetBool
 
-from ..core.config import option
+from ..core.config import choice, option
 from ..core.frame import Pixels
 from ..evaluation.sequences import SequenceError, open_sequence
-from .options import choice
 from .parameters import Parameters
 from .running import NodeError, run
 

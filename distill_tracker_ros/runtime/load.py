@@ -2,34 +2,46 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..core.engine import Engine, TensorSpec
-from .manifest import FILE_NAME, BundleError, Graph, read_manifest, signature
-from .onnx_engine import OnnxEngine, OnnxOptions
+from .manifest import FILE_NAME, BundleError, Graph, Manifest, read_manifest, signature
+from .onnx_engine import CPU, CUDA, OnnxEngine, OnnxOptions
+from .tensorrt.options import TensorRtOptions
 
-BACKENDS = ("onnxruntime",)
 AUTO = "auto"
-ON_CPU, ON_GPU = "eatrack_nano", "eatrack_tiny"  # what `auto` stands for
+BACKENDS = (AUTO, "tensorrt", "onnxruntime")
+ON_CPU, ON_GPU = "eatrack_nano", "eatrack_tiny"  # the models that `auto` stands for
 
 
-def find_model(name_or_path: str | Path, options: OnnxOptions | None = None) -> Path:
+class Loaded(NamedTuple):
+    """An engine, and how it came to be."""
+
+    engine: Engine
+    backend: str  # of BACKENDS, but not `auto`
+    device: str  # what executes the model, in words
+    notes: tuple[str, ...] = ()  # why nothing faster does
+
+
+def find_model(name_or_path: str | Path, on_gpu: bool = False) -> Path:
     """The folder of a model bundle.
 
     Args:
         name_or_path: a folder with a manifest.yaml, or the name of a model in `models/` of the checkout or of
-            the installed package; the checkout goes first. "auto" is the shipped model that suits `options`.
-        options: how the model is to run; None = the defaults.
+            the installed package; the checkout goes first. "auto" is the shipped model that suits the device.
+        on_gpu: where the model is to run.
 
     Raises:
         BundleError: there is no such model; the text names those that there are.
     """
     if name_or_path == AUTO:
-        on_cpu = (options or OnnxOptions()).execution_provider == OnnxOptions.execution_provider
-        name_or_path = ON_CPU if on_cpu else ON_GPU
+        name_or_path = ON_GPU if on_gpu else ON_CPU
     path = Path(name_or_path)
     if (path / FILE_NAME).is_file():
         return path
@@ -46,27 +58,86 @@ def find_model(name_or_path: str | Path, options: OnnxOptions | None = None) -> 
 def load_engine(
     model: str | Path, backend: str = "onnxruntime", options: OnnxOptions | None = None
 ) -> Engine:
+    """The engine of `load`, for those who do not ask how it came to be."""
+    return load(model, backend, options).engine
+
+
+def load(
+    model: str | Path,
+    backend: str,
+    onnx: OnnxOptions | None = None,
+    tensorrt: TensorRtOptions | None = None,
+    say: Callable[[str], None] = lambda text: None,
+) -> Loaded:
     """Load a model bundle, verify it, and run it once so that the first frame costs what the others do.
 
     Args:
         model: see `find_model`.
-        backend: one of BACKENDS.
-        options: of the backend; None = its defaults.
+        backend: one of BACKENDS. `auto` takes TensorRT where it works, else ONNX Runtime with CUDA (or
+            another provider, if `onnx` names one), else on the CPU.
+        onnx, tensorrt: options of the backends; None = their defaults.
+        say: is told of what takes long.
 
     Raises:
         BundleError: no such model, or its files do not fit together or give no valid output.
-        ValueError: unknown backend, or an option that this machine cannot honour.
+        ValueError: unknown backend, or something that this machine cannot honour.
         ImportError: the backend's Python package is not installed.
     """
-    if backend not in BACKENDS:
+    onnx, tensorrt = onnx or OnnxOptions(), tensorrt or TensorRtOptions()
+    if backend == "onnxruntime":
+        return _with_onnxruntime(model, onnx)
+    if backend == "tensorrt":
+        return _with_tensorrt(model, tensorrt, say)
+    if backend != AUTO:
         raise ValueError(f"backend = {backend!r} is unknown: accepted are {', '.join(BACKENDS)}")
-    folder = find_model(model, options)
+    accelerated = replace(onnx, execution_provider=CUDA) if onnx.execution_provider == CPU else onnx
+    attempts: list[Callable[[], Loaded]] = [
+        lambda: _with_tensorrt(model, tensorrt, say),
+        lambda: _with_onnxruntime(model, accelerated),
+    ]
+    notes: list[str] = []
+    for attempt in attempts:
+        try:
+            return attempt()._replace(notes=tuple(notes))
+        except (ValueError, ImportError) as error:
+            notes.append(str(error))
+    on_cpu = _with_onnxruntime(model, replace(onnx, execution_provider=CPU))
+    return on_cpu._replace(notes=tuple(notes))
+
+
+def _with_onnxruntime(model: str | Path, options: OnnxOptions) -> Loaded:
+    folder, manifest = verified(find_model(model, on_gpu=options.execution_provider != CPU))
+    engine = _tried(OnnxEngine(folder, manifest, options), folder)
+    return Loaded(engine, "onnxruntime", options.execution_provider)
+
+
+def _with_tensorrt(model: str | Path, options: TensorRtOptions, say: Callable[[str], None]) -> Loaded:
+    from .tensorrt.load import open_bundle  # not at the top: TensorRT is for those who have it
+
+    folder, manifest = verified(find_model(model, on_gpu=True))
+    engine, device = open_bundle(folder, manifest, options, say)
+    return Loaded(_tried(engine, folder), "tensorrt", device)
+
+
+def verified(folder: Path) -> tuple[Path, Manifest]:
+    """The folder of a bundle, and its manifest, by which its files are whole.
+
+    Raises:
+        BundleError: they are not.
+    """
     manifest = read_manifest(folder / FILE_NAME)
     for graph in (manifest.template, manifest.search):
         _verify(folder / graph.file, graph.sha256)
-    engine = OnnxEngine(folder, manifest, options)
-    for batch in (1, 2):
-        _try(engine, batch, folder)
+    return folder, manifest
+
+
+def _tried(engine: Engine, folder: Path) -> Engine:
+    try:
+        for batch in (1, 2):
+            _try(engine, batch, folder)
+    except BundleError:
+        engine.close()
+        raise
     return engine
 
 
@@ -80,7 +151,7 @@ def shipped_models() -> dict[str, Path]:
     except (ImportError, LookupError, OSError):  # no ROS here, not sourced, or the package is not in it
         pass
     manifests = [found for root in reversed(roots) for found in root.glob(f"models/*/{FILE_NAME}")]
-    return {found.parent.name: found.parent for found in manifests}
+    return {found.parent.name: found.parent for found in manifests if found.is_file()}
 
 
 def _verify(file: Path, expected: str) -> None:

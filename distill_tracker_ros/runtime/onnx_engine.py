@@ -18,6 +18,7 @@ from .manifest import BundleError, Graph, Manifest, signature
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _DTYPES = {"tensor(uint8)": "uint8", "tensor(float)": "float32", "tensor(float16)": "float16"}
 
 
@@ -30,7 +31,7 @@ class OnnxOptions:
     )
     spinning: bool = option(False, "let idle threads wait in a loop, which costs CPU time between frames")
     execution_provider: str = option(
-        "CPUExecutionProvider", "ONNX Runtime execution provider, for example CUDAExecutionProvider"
+        CPU, "ONNX Runtime execution provider, for example CUDAExecutionProvider"
     )
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from stub_engine import StubEngine
 
 pytest.importorskip("diagnostic_msgs.msg", reason="diagnostic_msgs is missing: it comes with ROS 2")
 
@@ -15,6 +16,7 @@ from distill_tracker_ros.core.tracker import Track, TrackState  # noqa: E402
 from distill_tracker_ros.nodes import diagnostics  # noqa: E402
 from distill_tracker_ros.nodes.diagnostics import ERROR, OK, WARN, Events, Source  # noqa: E402
 from distill_tracker_ros.nodes.tracking import Arrival, Counts, Followed, Outcome  # noqa: E402
+from distill_tracker_ros.runtime.load import Loaded  # noqa: E402
 
 SECOND = 1_000_000_000
 NOW = 1000 * SECOND
@@ -99,12 +101,16 @@ class TestInput:
 
 def test_engine() -> None:
     events = Events()
-    assert diagnostics.engine_status(NOW, events, "m", "eatrack", "onnxruntime").message == "m on onnxruntime"
+    loaded = Loaded(StubEngine(), "onnxruntime", "CPU", ("there is no GPU",))
+    fine = diagnostics.engine_status(NOW, events, loaded)
+    assert fine.message == "stub on onnxruntime"
+    told = values(fine)
+    assert (told["device"], told["not_faster_because"]) == ("CPU", "there is no GPU")
     events.failure = "device lost"
     events.failures.add(NOW)
-    broken = diagnostics.engine_status(NOW, events, "m", "eatrack", "onnxruntime")
+    broken = diagnostics.engine_status(NOW, events, loaded)
     assert (broken.level, broken.message) == (ERROR, "device lost")
-    mended = diagnostics.engine_status(NOW + 6 * SECOND, events, "m", "eatrack", "onnxruntime")
+    mended = diagnostics.engine_status(NOW + 6 * SECOND, events, loaded)
     assert mended.level == OK and values(mended)["last_failure"] == "device lost"
 
 

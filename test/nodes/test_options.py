@@ -49,6 +49,7 @@ def test_every_parameter_of_the_file_has_a_comment() -> None:
     # The second one of a pair that is explained together.
     assert [line.split(":")[0].strip() for line in uncommented] == [
         "region_growth_max",
+        "cache_limit_mb",
         "megabytes",
         "jpeg_quality",
     ]
@@ -93,7 +94,7 @@ def test_changed_replaces_only_what_is_named_and_leaves_the_old_value_alone() ->
         ("history.seconds", math.inf, "0.0 to 60.0"),
         ("session.max_targets", 0, "1 to 64"),
         ("image_transport", "theora", "raw or compressed"),
-        ("backend", "", "onnxruntime"),
+        ("backend", "", "auto or tensorrt or onnxruntime"),
         ("overlay.jpeg_quality", 101, "1 to 100"),
     ],
 )

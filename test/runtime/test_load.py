@@ -11,12 +11,13 @@ import numpy as np
 import pytest
 from tiny_bundle import SPEC, Nodes, save_graph, search_nodes, template_nodes, write_tiny_bundle
 
-from distill_tracker_ros.core.engine import SearchOutput, State
+from distill_tracker_ros.core.engine import Engine, SearchOutput, State
 from distill_tracker_ros.runtime import load
 from distill_tracker_ros.runtime.load import find_model, load_engine
 from distill_tracker_ros.runtime.manifest import (
     BundleError,
     Graph,
+    Manifest,
     read_manifest,
     signature,
     write_manifest,
@@ -65,10 +66,9 @@ def test_a_shipped_model_is_found_by_its_name(shipped: Path) -> None:
 def test_auto_is_the_model_that_suits_the_processor(shipped: Path) -> None:
     for name in (load.ON_CPU, load.ON_GPU):
         write_tiny_bundle(shipped / name)
-    assert find_model("auto") == find_model("auto", OnnxOptions(intra_op_threads=1)) == shipped / load.ON_CPU
-    on_gpu = OnnxOptions(execution_provider="CUDAExecutionProvider")
-    assert find_model("auto", on_gpu) == shipped / load.ON_GPU
-    assert find_model("alpha", on_gpu) == shipped / "alpha"
+    assert find_model("auto") == shipped / load.ON_CPU
+    assert find_model("auto", on_gpu=True) == shipped / load.ON_GPU
+    assert find_model("alpha", on_gpu=True) == shipped / "alpha"
 
 
 def test_an_unknown_model_is_answered_with_those_there_are(shipped: Path) -> None:
@@ -121,7 +121,7 @@ def test_a_graph_that_is_missing_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_backend_is_answered_with_the_accepted(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="backend = 'abacus' is unknown: accepted are onnxruntime"):
+    with pytest.raises(ValueError, match="backend = 'abacus' is unknown: accepted are auto, tensorrt, onnxruntime"):
         load_engine(write_tiny_bundle(tmp_path / "a"), backend="abacus")
 
 
@@ -178,3 +178,56 @@ def test_a_runtime_that_fails_on_the_trial_run_is_named(
     folder = write_tiny_bundle(tmp_path / "a")
     with pytest.raises(BundleError, match=f"{folder}: a trial run with a batch of 2 failed: out of memory"):
         load_engine(folder)
+
+
+# The choice of the backend.
+
+
+@pytest.fixture
+def no_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tensorrt", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_auto_ends_on_the_cpu_and_says_why(tmp_path: Path, no_tensorrt: None) -> None:
+    loaded = load.load(write_tiny_bundle(tmp_path / "a"), "auto", OnnxOptions(intra_op_threads=1))
+    assert (loaded.backend, loaded.device) == ("onnxruntime", "CPUExecutionProvider")
+    about_tensorrt, about_cuda = loaded.notes
+    assert "tensorrt" in about_tensorrt.lower()
+    assert "'CUDAExecutionProvider' is not available" in about_cuda
+    loaded.engine.close()
+
+
+def test_auto_takes_tensorrt_where_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What opens the bundle stands in for TensorRT; its engine is tried like every other."""
+    from distill_tracker_ros.runtime.tensorrt import load as tensorrt_load
+
+    def open_bundle(folder: Path, manifest: Manifest, *_: object) -> tuple[Engine, str]:
+        return OnnxEngine(folder, manifest), "a GPU"
+
+    monkeypatch.setattr(tensorrt_load, "open_bundle", open_bundle)
+    loaded = load.load(write_tiny_bundle(tmp_path / "a"), "auto")
+    assert loaded[1:] == ("tensorrt", "a GPU", ())
+
+    def broken(*_: object) -> None:
+        raise ValueError("the driver is too old")
+
+    monkeypatch.setattr(tensorrt_load, "open_bundle", broken)
+    loaded = load.load(write_tiny_bundle(tmp_path / "b"), "auto")
+    assert loaded.backend == "onnxruntime" and loaded.notes[0] == "the driver is too old"
+    with pytest.raises(ValueError, match="the driver is too old"):
+        load.load(write_tiny_bundle(tmp_path / "c"), "tensorrt")
+
+
+def test_a_provider_that_is_asked_for_goes_before_cuda(tmp_path: Path, no_tensorrt: None) -> None:
+    options = OnnxOptions(execution_provider="OtherExecutionProvider")
+    loaded = load.load(write_tiny_bundle(tmp_path / "a"), "auto", options)
+    assert loaded.device == "CPUExecutionProvider"
+    assert "'OtherExecutionProvider' is not available" in loaded.notes[1]
+
+
+def test_a_bundle_that_is_broken_is_so_on_every_backend(tmp_path: Path, no_tensorrt: None) -> None:
+    folder = write_tiny_bundle(tmp_path / "a")
+    (folder / "search.onnx").write_bytes(b"torn")
+    with pytest.raises(BundleError, match="the file was changed or did not arrive whole"):
+        load.load(folder, "auto")

@@ -1,0 +1,134 @@
+"""A bundle on a GPU: its plans are taken from the folder of plans, or built, checked and kept there."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from ...core.engine import Engine, ModelSpec
+from .. import parity, precision
+from ..manifest import FILE_NAME, Manifest, read_manifest
+from ..onnx_engine import OnnxEngine
+from ..parity import Parity
+from . import compat, cuda, plans
+from .builder import Progress, build_plan
+from .compat import TensorRtError
+from .engine import TensorRtEngine
+from .options import TensorRtOptions
+from .plans import Key, Plan, Plans
+
+SAY_EVERY_S = 5.0  # while a plan is built
+
+
+def open_bundle(
+    folder: Path,
+    manifest: Manifest,
+    options: TensorRtOptions,
+    say: Callable[[str], None],
+    progress: Progress | None = None,
+    cancelled: Callable[[], bool] | None = None,
+) -> tuple[TensorRtEngine, str]:
+    """An engine for a bundle, and in words what executes it.
+
+    Args:
+        say: is told why a plan has to be built and, if nobody listens to `progress`, how far that is.
+        progress, cancelled: see `build_plan`.
+
+    Raises:
+        TensorRtError: no TensorRT works here, or it cannot build or load a plan.
+        CudaError: no GPU, no driver, or not enough memory.
+        ParityError: the plans do not give what ONNX Runtime gives.
+        BuildCancelled: `cancelled` said so.
+    """
+    trt, device = compat.find(), cuda.device(options.device)
+    what = f"{trt.__name__} {trt.__version__}, {device.name}, precision {options.precision}"
+    spec, graphs = in_precision(folder, manifest, options.precision)
+    keys = [
+        plans.key(f"{spec.name}-{name}", graph, options.max_targets, options, trt, device)
+        for name, graph in graphs.items()
+    ]
+    kept = Plans(options.cache_folder, options.cache_limit_mb)
+    with kept.locked(cancelled):
+        try:
+            template, search = (_plan(kept, key) for key in keys)
+            return TensorRtEngine((template, search), spec, options, trt), what
+        except TensorRtError as error:
+            say(f"plans of {spec.name} are built, which may take minutes: {error}")
+        built, took = [], []
+        for key, graph in zip(keys, graphs.values(), strict=True):
+            began = time.monotonic()
+            tell, timings = progress or _teller(key.graph, say), kept.timing_cache(key)
+            each = build_plan(
+                trt,
+                graph,
+                options.max_targets,
+                options,
+                timing_cache=timings,
+                progress=tell,
+                cancelled=cancelled,
+            )
+            built.append(each)
+            took.append(round(time.monotonic() - began, 1))
+        template, search = (each.plan for each in built)
+        engine = TensorRtEngine((template, search), spec, options, trt)
+        try:
+            found = _checked(engine, folder, manifest, what, options.precision)
+        except BaseException:
+            engine.close()
+            raise
+        for key, each, seconds in zip(keys, built, took, strict=True):
+            kept.store(key, each, {"seconds": seconds, "box_px": found.box_px, "score": found.score})
+    return engine, what
+
+
+def _plan(kept: Plans, key: Key) -> bytes:
+    found = kept.look_up(key)
+    if isinstance(found, Plan):
+        return found.plan
+    raise TensorRtError(found.reason)
+
+
+def in_precision(folder: Path, manifest: Manifest, wanted: str) -> tuple[ModelSpec, dict[str, bytes]]:
+    """The model in a precision: what it takes and gives, and its graphs by their names."""
+    with TemporaryDirectory() as aside:
+        if wanted != "model":
+            folder = precision.of_bundle(folder, manifest, wanted, Path(aside))
+            manifest = read_manifest(folder / FILE_NAME)
+        graphs = {"template": manifest.template.file, "search": manifest.search.file}
+        return manifest.spec, {name: (folder / file).read_bytes() for name, file in graphs.items()}
+
+
+def _checked(engine: Engine, folder: Path, manifest: Manifest, what: str, wanted: str) -> Parity:
+    """How far an engine is from the bundle in ONNX Runtime.
+
+    Raises:
+        ParityError: too far.
+        TensorRtError: ONNX Runtime is not there to tell.
+    """
+    try:
+        reference = OnnxEngine(folder, manifest)
+    except ImportError as error:
+        raise TensorRtError(
+            f"a new plan is compared with ONNX Runtime before it is used, and that is missing ({error}): "
+            "pip install onnxruntime"
+        ) from error
+    found = parity.compare(reference, engine, parity.reference_views())
+    reference.close()
+    advice = "use backend onnxruntime" if wanted == "float32" else "set tensorrt.precision to float32"
+    parity.check(found, f"{manifest.spec.name} by {what}", advice)
+    return found
+
+
+def _teller(graph: str, say: Callable[[str], None]) -> Progress:
+    """Progress in words, now and then."""
+    told = time.monotonic()
+
+    def tell(phase: str, share: float) -> None:
+        nonlocal told
+        if time.monotonic() - told >= SAY_EVERY_S:
+            told = time.monotonic()
+            say(f"{graph}: {share:.0%} built ({phase})")
+
+    return tell
