@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -135,10 +136,26 @@ def test_an_engine_that_computes_something_else_is_refused(machine: Machine) -> 
     machine.change = lambda graph: brighter(graph) if len(machine.built) == 2 else graph
     with pytest.raises(ParityError, match=r"tiny by tensorrt 10.3.0, .* set tensorrt.precision to float32"):
         machine.open()
-    assert not machine.kept and not machine.gpu.live
+    assert not machine.gpu.live
+    with pytest.raises(ParityError, match="boxes differ by"):  # known, and not built again
+        machine.open()
+    assert len(machine.built) == 2 and not machine.gpu.live
     machine.change = lambda graph: graph
-    machine.open()[0].close()
-    assert len(machine.kept) == 2
+    machine.open(replace(machine.options, precision="float32"))[0].close()
+    assert len(machine.built) == 4
+
+
+def test_tensorrt_rtx_is_not_asked_for_a_gpu_that_it_does_not_know(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Such as the Jetson that this machine pretends to be."""
+    rtx = fake_tensorrt.tensorrt(machine.gpu, "1.7.1")
+    rtx.__name__ = "tensorrt_rtx"
+    rtx.ComputeCapability = IntEnum("ComputeCapability", {"CURRENT": 0, "SM86": 86, "SM89": 89})  # type: ignore[attr-defined]
+    monkeypatch.setattr(machine, "trt", rtx)
+    with pytest.raises(TensorRtError, match="does not compile for .* 8.7: accepted are 8.6, 8.9"):
+        machine.open()
+    assert not machine.built
 
 
 def test_a_build_can_be_cancelled(machine: Machine) -> None:

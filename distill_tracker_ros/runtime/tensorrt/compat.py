@@ -89,16 +89,27 @@ def set_compute_capabilities(trt: ModuleType, config: Any, capabilities: Sequenc
             f"{trt.__name__} {trt.__version__} builds for the GPU that is here: "
             "to build for another one, TensorRT-RTX (tensorrt_rtx) is needed"
         )
-    known = trt.ComputeCapability.__members__
     config.num_compute_capabilities = len(capabilities)
     for index, (major, minor) in enumerate(capabilities):
-        if (name := f"SM{major}{minor}") not in known:
-            accepted = ", ".join(f"{k[2:-1]}.{k[-1]}" for k in known if k.startswith("SM"))
-            raise TensorRtError(
-                f"tensorrt_rtx {trt.__version__} does not compile for compute capability {major}.{minor}: "
-                f"accepted are {accepted}"
-            )
-        config.set_compute_capability(known[name], index)
+        check_capability(trt, (major, minor))
+        config.set_compute_capability(trt.ComputeCapability.__members__[f"SM{major}{minor}"], index)
+
+
+def check_capability(trt: ModuleType, capability: tuple[int, int]) -> None:
+    """Whether TensorRT-RTX knows such a GPU; TensorRT is asked by building.
+
+    Raises:
+        TensorRtError: it does not.
+    """
+    if not is_rtx(trt):
+        return
+    known, (major, minor) = trt.ComputeCapability.__members__, capability
+    if f"SM{major}{minor}" not in known:
+        accepted = ", ".join(f"{name[2:-1]}.{name[-1]}" for name in known if name.startswith("SM"))
+        raise TensorRtError(
+            f"tensorrt_rtx {trt.__version__} does not compile for compute capability {major}.{minor}: "
+            f"accepted are {accepted}"
+        )
 
 
 @cache

@@ -44,7 +44,9 @@ def open_bundle(
     """
     trt, device = compat.find(), cuda.device(options.device)
     what = f"{trt.__name__} {trt.__version__}, {device.name}, precision {options.precision}"
+    compat.check_capability(trt, device.compute_capability)
     spec, graphs = in_precision(folder, manifest, options.precision)
+    name = f"{spec.name} by {what}"
     keys = [
         plans.key(f"{spec.name}-{name}", graph, options.max_targets, options, trt, device)
         for name, graph in graphs.items()
@@ -53,7 +55,8 @@ def open_bundle(
     with kept.locked(cancelled):
         try:
             template, search = (_plan(kept, key) for key in keys)
-            return TensorRtEngine((template, search), spec, options, trt), what
+            _check(Parity(template.about["box_px"], template.about["score"]), name, options.precision)
+            return TensorRtEngine((template.plan, search.plan), spec, options, trt), what
         except TensorRtError as error:
             say(f"plans of {spec.name} are built, which may take minutes: {error}")
         built, took = [], []
@@ -71,22 +74,23 @@ def open_bundle(
             )
             built.append(each)
             took.append(round(time.monotonic() - began, 1))
-        template, search = (each.plan for each in built)
-        engine = TensorRtEngine((template, search), spec, options, trt)
+        engine = TensorRtEngine((built[0].plan, built[1].plan), spec, options, trt)
         try:
-            found = _checked(engine, folder, manifest, what, options.precision)
+            found = _parity(engine, folder, manifest)
+            # Refused ones are kept, too: they are not built again to be refused again.
+            for key, each, seconds in zip(keys, built, took, strict=True):
+                kept.store(key, each, {"seconds": seconds, "box_px": found.box_px, "score": found.score})
+            _check(found, name, options.precision)
         except BaseException:
             engine.close()
             raise
-        for key, each, seconds in zip(keys, built, took, strict=True):
-            kept.store(key, each, {"seconds": seconds, "box_px": found.box_px, "score": found.score})
     return engine, what
 
 
-def _plan(kept: Plans, key: Key) -> bytes:
+def _plan(kept: Plans, key: Key) -> Plan:
     found = kept.look_up(key)
     if isinstance(found, Plan):
-        return found.plan
+        return found
     raise TensorRtError(found.reason)
 
 
@@ -100,11 +104,10 @@ def in_precision(folder: Path, manifest: Manifest, wanted: str) -> tuple[ModelSp
         return manifest.spec, {name: (folder / file).read_bytes() for name, file in graphs.items()}
 
 
-def _checked(engine: Engine, folder: Path, manifest: Manifest, what: str, wanted: str) -> Parity:
+def _parity(engine: Engine, folder: Path, manifest: Manifest) -> Parity:
     """How far an engine is from the bundle in ONNX Runtime.
 
     Raises:
-        ParityError: too far.
         TensorRtError: ONNX Runtime is not there to tell.
     """
     try:
@@ -116,9 +119,12 @@ def _checked(engine: Engine, folder: Path, manifest: Manifest, what: str, wanted
         ) from error
     found = parity.compare(reference, engine, parity.reference_views())
     reference.close()
-    advice = "use backend onnxruntime" if wanted == "float32" else "set tensorrt.precision to float32"
-    parity.check(found, f"{manifest.spec.name} by {what}", advice)
     return found
+
+
+def _check(found: Parity, name: str, wanted: str) -> None:
+    advice = "use backend onnxruntime" if wanted == "float32" else "set tensorrt.precision to float32"
+    parity.check(found, name, advice)
 
 
 def _teller(graph: str, say: Callable[[str], None]) -> Progress:
