@@ -25,7 +25,10 @@ setup(
     maintainer_email="maintainers@distill-tracker-ros.invalid",
     license="Apache-2.0",
     packages=find_packages(include=[NAME, f"{NAME}.*"]),
-    package_data={f"{NAME}.evaluation.report": ["report.html.j2"]},
+    package_data={
+        f"{NAME}.evaluation.report": ["report.html.j2"],
+        f"{NAME}.runtime": ["reference_views.*"],
+    },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (SHARE, ["package.xml"]),

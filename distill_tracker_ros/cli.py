@@ -10,7 +10,7 @@ from collections.abc import Sequence as Arguments
 
 from . import command_line
 from .command_line import Parser
-from .commands import compare, doctor, evaluate, report, to_bag, track
+from .commands import build_engine, compare, doctor, evaluate, quantise, report, to_bag, track
 from .core.session import TargetError
 from .evaluation.bags import BagWriteError
 from .evaluation.result_files import ResultError
@@ -18,7 +18,7 @@ from .evaluation.runs import RunError
 from .evaluation.sequences import SequenceError
 from .video import VideoError
 
-_COMMANDS = (track, evaluate, compare, report, to_bag, doctor)
+_COMMANDS = (track, evaluate, compare, report, to_bag, build_engine, quantise, doctor)
 _EXPECTED = (SequenceError, TargetError, RunError, ResultError, BagWriteError, VideoError)
 
 

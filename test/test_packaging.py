@@ -93,6 +93,17 @@ def test_only_the_tracker_is_installed(setup_arguments):
     assert folders == set(setup_arguments["packages"]), "a folder without __init__.py is not installed"
 
 
+def test_what_lies_beside_the_modules_is_installed(setup_arguments):
+    installed = {
+        path
+        for package, patterns in setup_arguments["package_data"].items()
+        for pattern in patterns
+        for path in (ROOT / package.replace(".", "/")).glob(pattern)
+    }
+    beside = {p for p in PACKAGE.rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")}
+    assert installed == beside and beside
+
+
 def test_commands_exist(setup_arguments):
     for command in setup_arguments["entry_points"]["console_scripts"]:
         module, function = re.fullmatch(r"\S+ = (\S+):(\S+)", command).groups()

@@ -13,13 +13,12 @@ import numpy as np
 import onnx
 import torch
 from numpy.typing import NDArray
-from onnxruntime.transformers import float16
-from onnxruntime.transformers.onnx_model import OnnxModel
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map
 
 from distill_tracker_ros.runtime.load import load_engine
 from distill_tracker_ros.runtime.manifest import FILE_NAME, Graph, Manifest, write_manifest
+from distill_tracker_ros.runtime.precision import to_float16
 
 from .checkpoint import load_student
 from .models.layers import normalise
@@ -99,8 +98,8 @@ def export_bundle(
     inputs, outputs = ["search", *names], list(SearchOutputs._fields)
     _to_onnx(SearchGraph(student), (search, states), inputs, outputs, output / "search.onnx")
     if precision == "float16":
-        for file in ("template.onnx", "search.onnx"):
-            _to_float16(output / file, names)
+        for file in (output / "template.onnx", output / "search.onnx"):
+            onnx.save(to_float16(onnx.load(file), names), file)
     manifest = Manifest(
         spec=spec,
         template=Graph.of_file(output / "template.onnx"),
@@ -167,26 +166,6 @@ def _to_onnx(
             f"{path} could not be exported at opset {OPSET}: an operator of the network needs a newer one"
         )
     onnx.checker.check_model(graph, full_check=True)
-
-
-def _to_float16(path: Path, states: Sequence[str]) -> None:
-    """Convert a graph to float16 in place; the states too, but not the outputs that the tracker reads.
-
-    Softmax and normalisation stay in float32: their sums overflow or lose too much otherwise.
-    """
-    graph = onnx.load(path)
-    names = [value.name for value in (*graph.graph.input, *graph.graph.output) if value.name not in states]
-    blocked = [*float16.DEFAULT_OP_BLOCK_LIST, "Softmax", "LayerNormalization", "ReduceSum", "Sqrt"]
-    converted = float16.convert_float_to_float16(graph, keep_io_types=names, op_block_list=blocked)
-    # A constant that two blocked nodes share is cast twice under one name: keep the first.
-    once = {node.output[0]: node for node in reversed(converted.graph.node)}
-    nodes = [node for node in converted.graph.node if once[node.output[0]] is node]
-    del converted.graph.node[:]
-    converted.graph.node.extend(nodes)
-    del converted.graph.value_info[:]  # types of before
-    OnnxModel(converted).topological_sort()
-    onnx.checker.check_model(converted, full_check=True)
-    onnx.save(converted, path)
 
 
 def _pixels(rng: np.random.Generator, *shape: int) -> Tensor:

@@ -76,8 +76,11 @@ def sheet(scenes: tuple[Scene, ...] = SCENES) -> tuple[Image, NDArray[np.float64
     Returns:
         (N * TILE_PX, 2 * TILE_PX, 3) RGB, and the boxes (N, 8): template_xywh and around_xywh of each view.
     """
-    rows = [np.hstack([_seen(each, 0, 1, (0, 0)), _seen(each, each.turn_deg, each.zoom, each.moved_px)])
-            for each in scenes]  # fmt: skip
+    rows = []
+    for scene in scenes:
+        photo = scene.photo()
+        before = _seen(photo, scene, 0, 1, (0, 0))
+        rows.append(np.hstack([before, _seen(photo, scene, scene.turn_deg, scene.zoom, scene.moved_px)]))
     return np.vstack(rows), np.array([[*_centred_box(each)] * 2 for each in scenes])
 
 
@@ -88,14 +91,13 @@ def write() -> None:
     np.savetxt(parity._BOXES, boxes, fmt="%.2f")
 
 
-def _seen(scene: Scene, turn_deg: float, zoom: float, moved_px: tuple[float, float]) -> Image:
+def _seen(photo: Image, scene: Scene, turn_deg: float, zoom: float, moved_px: tuple[float, float]) -> Image:
     """(TILE_PX, TILE_PX, 3): the target in the middle, or moved away from it."""
     x, y, w, h = scene.box_xywh
     centre = np.array([x + w / 2, y + h / 2])
     matrix = cv2.getRotationMatrix2D(tuple(centre), turn_deg, zoom * _scale(scene))
     matrix[:, 2] += TILE_PX / 2 + np.array(moved_px) - centre
     # Shrinking by more than a half aliases: the photo is blurred before.
-    photo = scene.photo()
     if (blur := 0.5 / _scale(scene)) > 1:
         photo = cv2.GaussianBlur(photo, (0, 0), blur / 2)
     size = (TILE_PX, TILE_PX)
