@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_map
 from distill_tracker_ros.runtime.load import load_engine
 from distill_tracker_ros.runtime.manifest import FILE_NAME, Graph, Manifest, write_manifest
 from distill_tracker_ros.runtime.precision import to_float16
+from distill_tracker_ros.runtime.rewrite import rewritten
 
 from .checkpoint import load_student
 from .models.layers import normalise
@@ -97,9 +98,9 @@ def export_bundle(
     _to_onnx(TemplateGraph(student), (templates,), ["templates"], names, output / "template.onnx")
     inputs, outputs = ["search", *names], list(SearchOutputs._fields)
     _to_onnx(SearchGraph(student), (search, states), inputs, outputs, output / "search.onnx")
-    if precision == "float16":
-        for file in (output / "template.onnx", output / "search.onnx"):
-            onnx.save(to_float16(onnx.load(file), names), file)
+    for file in (output / "template.onnx", output / "search.onnx"):
+        graph = rewritten(onnx.load(file))
+        onnx.save(to_float16(graph, names) if precision == "float16" else graph, file)
     manifest = Manifest(
         spec=spec,
         template=Graph.of_file(output / "template.onnx"),

@@ -13,6 +13,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from . import parity
 from .manifest import FILE_NAME, BundleError, Graph, Manifest, write_manifest
 from .onnx_engine import OnnxEngine
@@ -154,7 +156,7 @@ def to_float16(model: ModelProto, states: Collection[str]) -> ModelProto:
     names = [value.name for value in (*model.graph.input, *model.graph.output) if value.name not in states]
     blocked = [*float16.DEFAULT_OP_BLOCK_LIST, *_KEPT_IN_FLOAT32]
     halved: ModelProto = float16.convert_float_to_float16(
-        copied(model), keep_io_types=names, op_block_list=blocked
+        _with_limits_of_half(model), keep_io_types=names, op_block_list=blocked
     )
     # A constant that two blocked nodes share is cast twice under one name: keep the first.
     once = {node.output[0]: node for node in reversed(halved.graph.node)}
@@ -165,6 +167,23 @@ def to_float16(model: ModelProto, states: Collection[str]) -> ModelProto:
     OnnxModel(halved).topological_sort()
     onnx.checker.check_model(halved, full_check=True)
     return halved
+
+
+def _with_limits_of_half(model: ModelProto) -> ModelProto:
+    """A copy whose upper limits are numbers of float16: rounded down, as a score below 1 must not become 1."""
+    from onnx import numpy_helper
+
+    limited = copied(model)
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in limited.graph.initializer}
+    for node in limited.graph.node:
+        if node.op_type == "Clip" and len(node.input) == 3 and node.input[2] in constants:
+            limit = constants[node.input[2]]
+            half = limit.astype(np.float16)
+            half = np.where(half > limit, np.nextafter(half, np.float16(-np.inf)), half)
+            name = f"{node.output[0]}_limit_of_half"
+            limited.graph.initializer.append(numpy_helper.from_array(half.astype(limit.dtype), name))
+            node.input[2] = name
+    return limited
 
 
 def to_float32(model: ModelProto) -> ModelProto:

@@ -58,6 +58,17 @@ def test_normalisation_overflows_in_half_precision_and_so_stays_in_float32(
     assert not np.allclose(evaluate(halved, x), expected, atol=0.5)
 
 
+def test_a_limit_of_half_precision_lies_inside_that_of_single(tmp_path: Path) -> None:
+    """Scores end at 0.9999: rounded to float16 that would be 1, which no score may be."""
+    n = Nodes()
+    limited = n.add("Clip", "x", np.float32(1e-4)[()], np.float32(0.9999)[()])
+    n.add("MatMul", limited, np.eye(64, dtype=np.float32), to="y")
+    model, x = graph_of(n, tmp_path), np.float32([[-1.0, 2.0] * 32])
+    found = evaluate(to_float16(model, ()), x)
+    assert 0.99e-4 < found.min() < 1.01e-4 and 0.999 < found.max() < 0.9999
+    assert evaluate(model, x).max() == np.float32(0.9999)
+
+
 def test_weights_are_halved_and_only_the_states_go_in_and_out_in_half(tmp_path: Path) -> None:
     model = normalised(tmp_path)
     before = model.SerializeToString()
