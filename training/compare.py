@@ -216,5 +216,5 @@ def draw(table: Mapping[str, Any], output: Path) -> None:
             if each["alone"] is not None:
                 axes.plot(x, each["alone"], "o", color=f"C{i}", fillstyle="none")
         axes.set(title=kind, xlabel="ms a search region, one thread", ylabel="success AUC")
-        axes.legend(fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(students))
     figure.savefig(output, dpi=110)
