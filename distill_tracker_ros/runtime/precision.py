@@ -170,7 +170,7 @@ def to_float16(model: ModelProto, states: Collection[str]) -> ModelProto:
 
 
 def _with_limits_of_half(model: ModelProto) -> ModelProto:
-    """A copy whose upper limits are numbers of float16: rounded down, as a score below 1 must not become 1."""
+    """A copy whose upper limits are float16 rounded down: a score below 1 must not become 1."""
     from onnx import numpy_helper
 
     limited = copied(model)

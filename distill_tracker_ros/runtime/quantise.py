@@ -1,4 +1,4 @@
-"""A model bundle with an int8 search graph, for CPUs: static quantisation by ONNX Runtime.
+"""A model bundle with an int8 search graph: static quantisation by ONNX Runtime.
 
 What is quantised was found by measurement on eatrack_nano: the linear layers, which are most of the work.
 In convolutions int8 moved boxes by pixels where the picture is nearly black, and saved little; products of
@@ -38,6 +38,7 @@ def quantise(
     views: Iterable[View],
     calibration: str,
     output: Path,
+    symmetric: bool = False,
     force: bool = False,
 ) -> Parity:
     """Write NAME_int8, a bundle whose search graph computes its linear layers in int8.
@@ -47,6 +48,7 @@ def quantise(
         views: real pictures, some hundred, by which the ranges of the activations are set; read once.
         calibration: in words what they are, for the provenance.
         output: the new folder; nothing is written there if the parity gate refuses the result.
+        symmetric: see `quantised`.
         force: write it even then.
 
     Returns:
@@ -61,7 +63,7 @@ def quantise(
     graphs = {file: rewritten(model) for file, model in converted(folder, manifest, "float32").items()}
     engine = OnnxEngine(folder, manifest)
     search = manifest.search.file
-    graphs[search] = quantised(graphs[search], _feeds(engine, views))
+    graphs[search] = quantised(graphs[search], _feeds(engine, views), symmetric)
     engine.close()
     states = tuple(replace(state, dtype="float32") for state in spec.states)
     derived = replace(
@@ -74,11 +76,12 @@ def quantise(
     return found
 
 
-def quantised(model: ModelProto, feeds: Iterator[Feed]) -> ModelProto:
+def quantised(model: ModelProto, feeds: Iterator[Feed], symmetric: bool = False) -> ModelProto:
     """A float32 graph whose products with constant matrices are computed in int8, by Q/DQ pairs.
 
-    Activations are uint8 with a zero point, which suits the one-sided outputs of GELU; weights are int8 with
-    a scale per column. The products are not quantised again, so that each runs as one operator.
+    Weights are int8 with a scale per column. Activations are uint8 with a zero point, which suits the
+    one-sided outputs of GELU, or `symmetric`: int8 around zero, the only form that TensorRT reads, a little less
+    exact. The products are not quantised again, so that each runs as one operator.
 
     Raises:
         ValueError: there are no feeds, or nothing to quantise.
@@ -102,6 +105,7 @@ def quantised(model: ModelProto, feeds: Iterator[Feed]) -> ModelProto:
     if first is None:
         raise ValueError("there are no pictures to calibrate with")
     feeds = chain([first], feeds)
+    kinds = quantization.QuantType
     with TemporaryDirectory() as name, _quiet():
         prepared, output = Path(name) / "prepared.onnx", Path(name) / "int8.onnx"
         quant_pre_process(named, prepared, skip_optimization=True, skip_symbolic_shape=True)
@@ -110,10 +114,13 @@ def quantised(model: ModelProto, feeds: Iterator[Feed]) -> ModelProto:
             output,
             Reader(),
             per_channel=True,
-            activation_type=quantization.QuantType.QUInt8,
-            weight_type=quantization.QuantType.QInt8,
+            activation_type=kinds.QInt8 if symmetric else kinds.QUInt8,
+            weight_type=kinds.QInt8,
             nodes_to_quantize=linear,
-            extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"]},
+            extra_options={
+                "ActivationSymmetric": symmetric,
+                "OpTypesToExcludeOutputQuantization": ["MatMul"],
+            },
         )
         return onnx.load(output)
 
@@ -130,7 +137,7 @@ def _feeds(engine: OnnxEngine, views: Iterable[View]) -> Iterator[Feed]:
 def _card(folder: Path, name: str, calibration: str, found: Parity) -> str:
     """The model card: what was done, and below it the card of the original."""
     head = (
-        f"# {name}_int8\n\n{name} with the linear layers of its search graph in int8, for CPUs. Ranges from "
+        f"# {name}_int8\n\n{name} with the linear layers of its search graph in int8. Ranges from "
         f"{calibration}. On the reference views {found}.\n\nAll scores below are those of {name}.\n"
     )
     original = folder / CARD

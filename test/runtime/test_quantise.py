@@ -10,7 +10,7 @@ import onnx
 import onnxruntime
 import pytest
 from linear_bundle import write_fragile_bundle, write_linear_bundle
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from tiny_bundle import OPSET, Nodes, write_tiny_bundle
 
 from distill_tracker_ros.runtime.load import load_engine, verified
@@ -44,6 +44,18 @@ def test_linear_layers_are_quantised_and_nothing_else(tmp_path: Path) -> None:
     assert operators(folder / "template.onnx") == operators(bundle / "template.onnx")
     engine = load_engine(folder)
     engine.close()
+
+
+def test_symmetric_ranges_lie_around_zero(tmp_path: Path) -> None:
+    bundle = verified(write_linear_bundle(tmp_path / "tiny"))
+    for symmetric in (True, False):
+        quantise(*bundle, reference_views(), "test views", tmp_path / "int8", symmetric)
+        model = onnx.load(tmp_path / "int8" / "search.onnx")
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+        pairs = [node for node in model.graph.node if node.op_type == "QuantizeLinear"]
+        zeros = [constants[node.input[2]] for node in pairs]
+        assert all(zero.dtype == (np.int8 if symmetric else np.uint8) for zero in zeros)
+        assert not symmetric or not any(zero.any() for zero in zeros)
 
 
 def test_a_bundle_in_float16_is_quantised_from_float32(tmp_path: Path) -> None:

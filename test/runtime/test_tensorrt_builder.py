@@ -12,9 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from linear_bundle import write_linear_bundle
 from onnx import TensorProto, helper
 from tensorrt_versions import VERSIONS, Recorded
 
+from distill_tracker_ros.runtime.load import verified
+from distill_tracker_ros.runtime.parity import reference_views
+from distill_tracker_ros.runtime.quantise import quantise
 from distill_tracker_ros.runtime.tensorrt import cuda
 from distill_tracker_ros.runtime.tensorrt.builder import BuildCancelled, Phases, build_plan
 from distill_tracker_ros.runtime.tensorrt.compat import TensorRtError
@@ -22,7 +26,8 @@ from distill_tracker_ros.runtime.tensorrt.cuda import CudaError
 from distill_tracker_ros.runtime.tensorrt.options import TensorRtOptions
 
 MODELS = Path(__file__).parents[2] / "models"
-GRAPHS = sorted(MODELS.glob("*/*.onnx"))
+FOR_CPUS = MODELS / "eatrack_nano_int8" / "search.onnx"
+GRAPHS = sorted(graph for graph in MODELS.glob("*/*.onnx") if graph != FOR_CPUS)
 OPTIONS = TensorRtOptions(workspace_mb=64, optimisation_level=1)
 PROGRESSING = [version for version in VERSIONS if version != "8.6"]
 
@@ -229,6 +234,18 @@ def test_a_shipped_model_compiles(rtx: Any, graph: Path) -> None:
     assert len(built.plan) > len(content) / 2
     assert shares == sorted(shares)
     assert 0.8 < shares[-1] <= 1
+
+
+def test_int8_with_zero_points_is_for_cpus_alone(rtx: Any) -> None:
+    with pytest.raises(TensorRtError, match="Non-zero zero point is not supported"):
+        build_plan(rtx, FOR_CPUS.read_bytes(), 4, OPTIONS, **AHEAD)
+
+
+def test_symmetric_int8_compiles(rtx: Any, tmp_path: Path) -> None:
+    bundle = verified(write_linear_bundle(tmp_path / "tiny"))
+    quantise(*bundle, reference_views(), "test views", tmp_path / "int8", symmetric=True)
+    content = (tmp_path / "int8" / "search.onnx").read_bytes()
+    assert build_plan(rtx, content, 4, OPTIONS, **AHEAD).plan
 
 
 @pytest.mark.parametrize(
