@@ -384,6 +384,7 @@ def markdown(result: dict[str, Any]) -> str:
 def plot(result: dict[str, Any], path: Path) -> None:
     """Medians and quartiles of a frame, medians of a call over its targets; the first number of threads."""
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullFormatter, ScalarFormatter
 
     from distill_tracker_ros.evaluation.report.plots import BASELINE, GRID, SERIES, save_png
 
@@ -411,6 +412,10 @@ def plot(result: dict[str, Any], path: Path) -> None:
     right.set_xticks(targets, map(str, targets))
     right.minorticks_off()
     right.legend(frameon=False)
+    for axis in (left.xaxis, right.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(ScalarFormatter())
+        axis.set_minor_formatter(NullFormatter())
     for axes in (left, right):
         axes.grid(color=GRID)
         axes.set_axisbelow(True)
