@@ -80,8 +80,8 @@ def quantised(model: ModelProto, feeds: Iterator[Feed], symmetric: bool = False)
     """A float32 graph whose products with constant matrices are computed in int8, by Q/DQ pairs.
 
     Weights are int8 with a scale per column. Activations are uint8 with a zero point, which suits the
-    one-sided outputs of GELU, or `symmetric`: int8 around zero, the only form that TensorRT reads, a little less
-    exact. The products are not quantised again, so that each runs as one operator.
+    one-sided outputs of GELU, or `symmetric`: int8 around zero, the only form that TensorRT reads, a little
+    less exact. The products are not quantised again, so that each runs as one operator.
 
     Raises:
         ValueError: there are no feeds, or nothing to quantise.

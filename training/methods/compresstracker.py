@@ -21,7 +21,7 @@ from ..models.frozen import Frozen
 from ..models.layers import normalise
 from ..models.networks import sizes_of
 from ..replacement import divide, mimicking_loss, replaced_stages, replacement_probability
-from .teacher import SAME_TOKENS, branches_with_weight, check_network, check_same, load_teacher
+from .teacher import SAME_TOKENS, check_same, teacher_and_branches
 
 if TYPE_CHECKING:  # the recipe knows the switches of every method
     from ..recipe import Recipe
@@ -56,9 +56,7 @@ def build(student: EATrackStudent, recipe: Recipe) -> CompressTracker:
         FileNotFoundError: there is no teacher.
         ValueError: the teacher does not fit the student, or a branch has no weight.
     """
-    branches = branches_with_weight(BRANCHES, recipe.loss_weights)
-    teacher = load_teacher(recipe.distillation.teacher)
-    check_network("eatrack", student, teacher)
+    teacher, branches = teacher_and_branches("eatrack", student, recipe, BRANCHES)
     return CompressTracker(
         student, teacher, recipe.distillation, recipe.box_cells, recipe.seed, recipe.steps, branches
     )

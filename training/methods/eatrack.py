@@ -16,7 +16,7 @@ from ..models.eatrack import EATrackConfig, EATrackStudent, SearchResult
 from ..models.frozen import Frozen
 from ..models.layers import matching_block, normalise
 from ..models.networks import sizes_of
-from .teacher import SAME_TOKENS, branches_with_weight, check_network, check_same, load_teacher
+from .teacher import SAME_TOKENS, check_same, teacher_and_branches
 
 if TYPE_CHECKING:  # the recipe knows the switches of every method
     from ..recipe import Recipe
@@ -63,9 +63,7 @@ def build(student: EATrackStudent, recipe: Recipe) -> EATrack:
         FileNotFoundError: there is no teacher.
         ValueError: the teacher does not fit the student, or a branch has no weight.
     """
-    branches = branches_with_weight(BRANCHES, recipe.loss_weights)
-    teacher = load_teacher(recipe.distillation.teacher)
-    check_network("eatrack", student, teacher)
+    teacher, branches = teacher_and_branches("eatrack", student, recipe, BRANCHES)
     return EATrack(student, teacher, recipe.distillation, recipe.box_cells, branches)
 
 

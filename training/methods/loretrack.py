@@ -29,7 +29,7 @@ from ..models.eatrack import EATrackConfig, EATrackStudent
 from ..models.frozen import Frozen
 from ..models.layers import normalise
 from ..models.networks import sizes_of
-from .teacher import branches_with_weight, check_network, check_same, load_teacher
+from .teacher import check_same, teacher_and_branches
 
 if TYPE_CHECKING:  # the recipe knows the switches of every method
     from ..recipe import Recipe
@@ -73,9 +73,7 @@ def build(student: EATrackStudent, recipe: Recipe) -> LoReTrack:
         FileNotFoundError: there is no teacher.
         ValueError: the teacher does not fit the student, or a branch has no weight.
     """
-    branches = branches_with_weight(BRANCHES, recipe.loss_weights)
-    teacher = load_teacher(recipe.distillation.teacher)
-    check_network("eatrack", student, teacher)
+    teacher, branches = teacher_and_branches("eatrack", student, recipe, BRANCHES)
     return LoReTrack(student, teacher, recipe.distillation, recipe.box_cells, branches)
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..checkpoint import load_student
 from ..models.network import Network, NetworkConfig
+
+if TYPE_CHECKING:  # the recipe knows the switches of every method
+    from ..recipe import Recipe
 
 
 def load_teacher(file: str) -> Network:
@@ -51,6 +55,21 @@ def check_same(student: NetworkConfig, teacher: NetworkConfig, *names: str) -> N
             raise ValueError(
                 f"the teacher has {name} = {other}, the student {own}: this method needs them equal"
             )
+
+
+def teacher_and_branches(
+    accepted: str, student: Network, recipe: Recipe, names: tuple[str, ...]
+) -> tuple[Network, tuple[str, ...]]:
+    """The teacher of a recipe, of the same network as its student, and the branches that are not left out.
+
+    Raises:
+        FileNotFoundError: there is no teacher.
+        ValueError: a network is not `accepted`, or a branch has no weight.
+    """
+    branches = branches_with_weight(names, recipe.loss_weights)
+    teacher = load_teacher(recipe.distillation.teacher)
+    check_network(accepted, student, teacher)
+    return teacher, branches
 
 
 def branches_with_weight(names: tuple[str, ...], loss_weights: Mapping[str, float]) -> tuple[str, ...]:
