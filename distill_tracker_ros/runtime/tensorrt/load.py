@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -13,13 +14,14 @@ from ..manifest import FILE_NAME, Manifest, read_manifest
 from ..onnx_engine import OnnxEngine
 from ..parity import Parity
 from . import compat, cuda, plans
-from .builder import Progress, build_plan
+from .builder import Built, Progress, build_plan
 from .compat import TensorRtError
 from .engine import TensorRtEngine
 from .options import TensorRtOptions
 from .plans import Key, Plan, Plans
 
 SAY_EVERY_S = 5.0  # while a plan is built
+OTHER_PRECISION = "set tensorrt.precision to float32"
 
 
 def open_bundle(
@@ -43,55 +45,59 @@ def open_bundle(
         BuildCancelled: `cancelled` said so.
     """
     trt, device = compat.find(), cuda.device(options.device)
-    what = f"{trt.__name__} {trt.__version__}, {device.name}, precision {options.precision}"
     compat.check_capability(trt, device.compute_capability)
+    what = f"{trt.__name__} {trt.__version__}, {device.name}, precision {options.precision}"
     spec, graphs = in_precision(folder, manifest, options.precision)
-    name = f"{spec.name} by {what}"
     keys = [
         plans.key(f"{spec.name}-{name}", graph, options.max_targets, options, trt, device)
         for name, graph in graphs.items()
     ]
     kept = Plans(options.cache_folder, options.cache_limit_mb)
+
+    def build(key: Key, graph: bytes) -> tuple[Built, float]:
+        began, timings = time.monotonic(), kept.timing_cache(key)
+        tell, most = progress or _teller(key.graph, say), options.max_targets
+        built = build_plan(
+            trt, graph, most, options, timing_cache=timings, progress=tell, cancelled=cancelled
+        )
+        return built, round(time.monotonic() - began, 1)
+
     with kept.locked(cancelled):
         try:
             template, search = (_plan(kept, key) for key in keys)
-            _check(Parity(template.about["box_px"], template.about["score"]), name, options.precision)
-            return TensorRtEngine((template.plan, search.plan), spec, options, trt), what
+            found = Parity(template.about["box_px"], template.about["score"])
+            engine = TensorRtEngine((template.plan, search.plan), spec, options, trt)
         except TensorRtError as error:
             say(f"plans of {spec.name} are built, which may take minutes: {error}")
-        built, took = [], []
-        for key, graph in zip(keys, graphs.values(), strict=True):
-            began = time.monotonic()
-            tell, timings = progress or _teller(key.graph, say), kept.timing_cache(key)
-            each = build_plan(
-                trt,
-                graph,
-                options.max_targets,
-                options,
-                timing_cache=timings,
-                progress=tell,
-                cancelled=cancelled,
-            )
-            built.append(each)
-            took.append(round(time.monotonic() - began, 1))
-        engine = TensorRtEngine((built[0].plan, built[1].plan), spec, options, trt)
-        try:
-            found = _parity(engine, folder, manifest)
-            # Refused ones are kept, too: they are not built again to be refused again.
-            for key, each, seconds in zip(keys, built, took, strict=True):
-                kept.store(key, each, {"seconds": seconds, "box_px": found.box_px, "score": found.score})
-            _check(found, name, options.precision)
-        except BaseException:
-            engine.close()
-            raise
+            new = [build(key, graph) for key, graph in zip(keys, graphs.values(), strict=True)]
+            engine = TensorRtEngine((new[0][0].plan, new[1][0].plan), spec, options, trt)
+            with _closed_on_error(engine):
+                found = _parity(engine, folder, manifest)
+            # Those that will be refused are kept, too: they are not built again to be refused again.
+            for key, (built, seconds) in zip(keys, new, strict=True):
+                kept.store(key, built, {"seconds": seconds, "box_px": found.box_px, "score": found.score})
+    with _closed_on_error(engine):
+        advice = "use backend onnxruntime" if options.precision == "float32" else OTHER_PRECISION
+        parity.check(found, f"{spec.name} by {what}", advice)
     return engine, what
 
 
 def _plan(kept: Plans, key: Key) -> Plan:
     found = kept.look_up(key)
-    if isinstance(found, Plan):
-        return found
-    raise TensorRtError(found.reason)
+    if not isinstance(found, Plan):
+        raise TensorRtError(found.reason)
+    if not {"box_px", "score"} <= found.about.keys():
+        raise TensorRtError(f"nothing is known of how far the plan {key.stem} is from the original")
+    return found
+
+
+@contextmanager
+def _closed_on_error(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        engine.close()
+        raise
 
 
 def in_precision(folder: Path, manifest: Manifest, wanted: str) -> tuple[ModelSpec, dict[str, bytes]]:
@@ -120,11 +126,6 @@ def _parity(engine: Engine, folder: Path, manifest: Manifest) -> Parity:
     found = parity.compare(reference, engine, parity.reference_views())
     reference.close()
     return found
-
-
-def _check(found: Parity, name: str, wanted: str) -> None:
-    advice = "use backend onnxruntime" if wanted == "float32" else "set tensorrt.precision to float32"
-    parity.check(found, name, advice)
 
 
 def _teller(graph: str, say: Callable[[str], None]) -> Progress:
