@@ -752,6 +752,29 @@ class TestLifecycle:
         return wait_until(found, "a diagnosis")
 
 
+def test_without_a_gpu_tensorrt_is_refused_and_auto_says_why(
+    client: Client, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    with running("tracker_node", tmp_path, "--ros-args", "-r", "__node:=gpuless") as process:
+        node = Tracker(client, process, "/gpuless")
+
+        def engine(level: bytes) -> DiagnosticStatus | None:
+            statuses = [s for msg in node._diagnostics for s in msg.status if s.name == "gpuless: engine"]
+            return next((s for s in statuses if s.level == level and s.values), None)
+
+        assert node.set_parameters(model=str(bundle), backend="tensorrt") == ["", ""]
+        assert not node.change_state(Transition.TRANSITION_CONFIGURE)
+        assert re.search(r"configure: no (TensorRT|NVIDIA driver|GPU)", process.output)
+        assert node.set_parameters(backend="auto") == [""]
+        assert node.change_state(Transition.TRANSITION_CONFIGURE)
+        status = wait_until(lambda: engine(DiagnosticStatus.OK), "a diagnosis of the engine")
+        told = {value.key: value.value for value in status.values}
+        assert (told["backend"], told["device"]) == ("onnxruntime", "CPUExecutionProvider")
+        assert re.match(r"no (TensorRT|NVIDIA driver|GPU)", told["not_faster_because"])
+        assert "not faster, because: " in process.output
+
+
 class TestStart:
     """What is wrong at start is one sentence and exit code 1."""
 
