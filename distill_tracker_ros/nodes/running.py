@@ -24,6 +24,8 @@ from rclpy.task import Task
 
 THREADS = 2  # that run callbacks
 
+_stop = threading.Event()  # one for the process, as signals are
+
 
 class NodeError(RuntimeError):
     """A node cannot start or cannot go on; the text says why."""
@@ -35,9 +37,8 @@ def run(make_node: Callable[[], Node]) -> int:
     Any other exception in a callback is logged, and the node lives on. rclpy's handlers of signals are left
     out: they end the context under the callbacks' feet.
     """
-    stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
+        signal.signal(number, lambda *_: _stop.set())
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
@@ -45,12 +46,17 @@ def run(make_node: Callable[[], Node]) -> int:
         print(f"error: {error}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
-    spinner = _Spinner(node, stop)
-    stop.wait()
+    spinner = _Spinner(node, _stop)
+    _stop.wait()
     spinner.end()
     node.destroy_node()
     rclpy.try_shutdown()
     return 1 if spinner.failed else 0
+
+
+def ending() -> bool:
+    """Whether this process was told to end, which waits for callbacks: long work in one gives up then."""
+    return _stop.is_set()
 
 
 class _Spinner:

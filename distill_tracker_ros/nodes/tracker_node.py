@@ -22,6 +22,7 @@ from ..core.session import TargetError
 from ..messages import BoxError, box_from_msg, stamp_ns
 from ..runtime.load import Loaded, load
 from ..runtime.manifest import BundleError
+from ..runtime.tensorrt.builder import BuildCancelled
 from . import diagnostics
 from .diagnostics import Events, Source
 from .interfaces import ClearTarget, Detection2D, SetTarget
@@ -29,7 +30,7 @@ from .lifecycle import answer_impossible_transitions, logged
 from .options import FIXED_WHILE_ACTIVE, FIXED_WHILE_CONFIGURED, Options
 from .parameters import Parameters
 from .results import QOS, Results
-from .running import run
+from .running import ending, run
 from .tracking import Arrival, Counts, Outcome, Tracking, answer
 
 try:
@@ -85,9 +86,14 @@ class TrackerNode(LifecycleNode):
         began = time.perf_counter()
         try:
             self._loaded = load(
-                options.model, options.backend, options.onnx, options.tensorrt, self.get_logger().info
+                options.model,
+                options.backend,
+                options.onnx,
+                options.tensorrt,
+                say=self.get_logger().info,
+                cancelled=ending,  # a build takes minutes
             )
-        except (BundleError, ValueError, ImportError) as error:
+        except (BundleError, ValueError, ImportError, BuildCancelled) as error:
             self._engine_error = str(error)
             self.get_logger().error(f"configure: {error}")
             return TransitionCallbackReturn.FAILURE

@@ -68,6 +68,7 @@ def load(
     onnx: OnnxOptions | None = None,
     tensorrt: TensorRtOptions | None = None,
     say: Callable[[str], None] = lambda text: None,
+    cancelled: Callable[[], bool] | None = None,
 ) -> Loaded:
     """Load a model bundle, verify it, and run it once so that the first frame costs what the others do.
 
@@ -77,6 +78,7 @@ def load(
             another provider, if `onnx` names one), else on the CPU.
         onnx, tensorrt: options of the backends; None = their defaults.
         say: is told of what takes long.
+        cancelled: True ends a build of TensorRT, by its `BuildCancelled`.
 
     Raises:
         BundleError: no such model, or its files do not fit together or give no valid output.
@@ -87,12 +89,12 @@ def load(
     if backend == "onnxruntime":
         return _with_onnxruntime(model, onnx)
     if backend == "tensorrt":
-        return _with_tensorrt(model, tensorrt, say)
+        return _with_tensorrt(model, tensorrt, say, cancelled)
     if backend != AUTO:
         raise ValueError(f"backend = {backend!r} is unknown: accepted are {', '.join(BACKENDS)}")
     accelerated = replace(onnx, execution_provider=CUDA) if onnx.execution_provider == CPU else onnx
     attempts: list[Callable[[], Loaded]] = [
-        lambda: _with_tensorrt(model, tensorrt, say),
+        lambda: _with_tensorrt(model, tensorrt, say, cancelled),
         lambda: _with_onnxruntime(model, accelerated),
     ]
     notes: list[str] = []
@@ -111,11 +113,16 @@ def _with_onnxruntime(model: str | Path, options: OnnxOptions) -> Loaded:
     return Loaded(engine, "onnxruntime", options.execution_provider)
 
 
-def _with_tensorrt(model: str | Path, options: TensorRtOptions, say: Callable[[str], None]) -> Loaded:
+def _with_tensorrt(
+    model: str | Path,
+    options: TensorRtOptions,
+    say: Callable[[str], None],
+    cancelled: Callable[[], bool] | None,
+) -> Loaded:
     from .tensorrt.load import open_bundle  # not at the top: TensorRT is for those who have it
 
     folder, manifest = verified(find_model(model, on_gpu=True))
-    engine, device = open_bundle(folder, manifest, options, say)
+    engine, device = open_bundle(folder, manifest, options, say, cancelled=cancelled)
     return Loaded(_tried(engine, folder), "tensorrt", device)
 
 

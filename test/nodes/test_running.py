@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import ros_needed  # noqa: F401  isort: skip
 
+import os
+import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 
@@ -12,7 +16,7 @@ import rclpy
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
 from rclpy.context import Context
 from rclpy.node import Node
-from ros_harness import domain_id
+from ros_harness import ROOT, domain_id
 from waiting import DEADLINE_S, wait_until
 
 from distill_tracker_ros.nodes.running import THREADS, CallbackPool
@@ -61,3 +65,37 @@ def test_a_callback_that_waits_for_a_thread_is_not_handed_over_again_and_again(c
     pool.finish()
     pool.shutdown()
     assert len(begun) > THREADS
+
+
+LONG_WORK = """
+import time
+from rclpy.node import Node
+from distill_tracker_ros.nodes.running import ending, run
+
+class Worker(Node):
+    def __init__(self):
+        super().__init__("worker")
+        self.timer = self.create_timer(0.0, self.work)
+
+    def work(self):
+        self.timer.cancel()
+        print("begun", flush=True)
+        while not ending():
+            time.sleep(0.01)
+        print("given up", flush=True)
+
+raise SystemExit(run(Worker))
+"""
+
+
+def test_long_work_in_a_callback_is_told_of_the_end() -> None:
+    environment = os.environ | {"ROS_DOMAIN_ID": str(domain_id())}
+    command = [sys.executable, "-c", LONG_WORK]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment) as process:
+        try:
+            assert process.stdout is not None and process.stdout.readline() == "begun\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(DEADLINE_S) == 0
+            assert process.stdout.read() == "given up\n"
+        finally:
+            process.kill()

@@ -203,14 +203,14 @@ def test_auto_takes_tensorrt_where_it_works(tmp_path: Path, monkeypatch: pytest.
     """What opens the bundle stands in for TensorRT; its engine is tried like every other."""
     from distill_tracker_ros.runtime.tensorrt import load as tensorrt_load
 
-    def open_bundle(folder: Path, manifest: Manifest, *_: object) -> tuple[Engine, str]:
+    def open_bundle(folder: Path, manifest: Manifest, *_: object, **__: object) -> tuple[Engine, str]:
         return OnnxEngine(folder, manifest), "a GPU"
 
     monkeypatch.setattr(tensorrt_load, "open_bundle", open_bundle)
     loaded = load.load(write_tiny_bundle(tmp_path / "a"), "auto")
     assert loaded[1:] == ("tensorrt", "a GPU", ())
 
-    def broken(*_: object) -> None:
+    def broken(*_: object, **__: object) -> None:
         raise ValueError("the driver is too old")
 
     monkeypatch.setattr(tensorrt_load, "open_bundle", broken)

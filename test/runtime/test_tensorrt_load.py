@@ -161,6 +161,9 @@ def test_tensorrt_rtx_is_not_asked_for_a_gpu_that_it_does_not_know(
 def test_a_build_can_be_cancelled(machine: Machine) -> None:
     with pytest.raises(BuildCancelled):
         machine.open(cancelled=lambda: True)
+    for backend in ("tensorrt", "auto"):  # which goes on with nothing else then
+        with pytest.raises(BuildCancelled):
+            runtime_load.load(machine.bundle, backend, tensorrt=machine.options, cancelled=lambda: True)
     assert not machine.kept and not machine.gpu.live
 
 
