@@ -139,12 +139,20 @@ class Client:
 
     def call(self, kind: type, name: str, deadline_s: float = DEADLINE_S, **request: Any) -> Any:
         """The answer of a service."""
-        client = self._clients.get(name) or self.node.create_client(kind, name)
-        self._clients[name] = client
+        is_new = name not in self._clients
+        if is_new:
+            self._clients[name] = self.node.create_client(kind, name)
+        client = self._clients[name]
         assert client.wait_for_service(deadline_s), f"there is no service {name}"
-        future = client.call_async(kind.Request(**request))
-        wait_until(future.done, f"an answer of {name}", deadline_s)
-        return future.result()
+        futures = [client.call_async(kind.Request(**request))]
+        if is_new:
+            # On a busy machine the service may not know its new client yet, and drops the answer: ask again.
+            with suppress(AssertionError):
+                wait_until(futures[0].done, f"an answer of {name}", deadline_s / 4)
+            if not futures[0].done():
+                futures.append(client.call_async(kind.Request(**request)))
+        answered = wait_until(lambda: [f for f in futures if f.done()], f"an answer of {name}", deadline_s)
+        return answered[0].result()
 
 
 def time_msg(stamp_ns: int) -> Time:
