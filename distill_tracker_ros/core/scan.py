@@ -46,6 +46,7 @@ class Scan:
         self._per_update = min(per_update, len(regions))
         self._position = 0
         self._candidate_xywh: Boxes | None = None
+        self.frames_without_tiles = 0
 
     @classmethod
     def of_frame(
@@ -54,10 +55,20 @@ class Scan:
         regions = tiles(width, height, box_xywh, factor, config.redetect_max_tiles)
         return cls(regions, factor, config.redetect_tiles)
 
-    def next_regions(self, around_box: Region) -> list[Region]:
-        """The candidate's own region if there is one; else where the target was last, and some tiles."""
+    @property
+    def has_candidate(self) -> bool:
+        """Whether a place was found that is still to be looked at again."""
+        return self._candidate_xywh is not None
+
+    def next_regions(self, around_box: Region, tiles: bool = True) -> list[Region]:
+        """The candidate's own region if there is one; else where the target was last and, if it may, some
+        tiles."""
         if self._candidate_xywh is not None:
             return [region_around(self._candidate_xywh, self._factor)]
+        if not tiles:
+            self.frames_without_tiles += 1
+            return [around_box]
+        self.frames_without_tiles = 0
         picked = [self._tiles[(self._position + i) % len(self._tiles)] for i in range(self._per_update)]
         self._position = (self._position + self._per_update) % len(self._tiles)
         return [around_box, *picked]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,7 @@ from . import boxes
 from .config import SessionConfig, TrackerConfig
 from .engine import Engine
 from .frame import Frame
-from .tracker import Track, Tracker, describe_change, update_together
+from .tracker import Snapshot, Track, Tracker, describe_change, update_together
 
 
 class TargetError(ValueError):
@@ -26,6 +26,14 @@ class Target:
 
     id: str
     label: str
+
+
+@dataclass(frozen=True)
+class SavedTarget:
+    """A target with what it takes to go on with it."""
+
+    target: Target
+    snapshot: Snapshot
 
 
 class Session:
@@ -60,6 +68,23 @@ class Session:
     def tracker(self, id: str) -> Tracker:
         """What follows a target, to look at; KeyError if no target has this id."""
         return self._trackers[id]
+
+    @property
+    def saved(self) -> tuple[SavedTarget, ...]:
+        """All targets as they are now, for the `resume` of another session."""
+        return tuple(SavedTarget(self._targets[id], t.snapshot) for id, t in self._trackers.items())
+
+    def resume(self, saved: Sequence[SavedTarget]) -> None:
+        """Go on with the targets of another session; those of the same id are replaced.
+
+        Raises:
+            ValueError: they are of another model; nothing is changed.
+        """
+        trackers = {
+            each.target.id: Tracker.resume(self.engine, each.snapshot, self._tracker_config) for each in saved
+        }
+        self._trackers |= trackers
+        self._targets |= {each.target.id: each.target for each in saved}
 
     def configure(self, tracker_config: TrackerConfig) -> None:
         """Change the numbers of running and future trackers."""

@@ -28,11 +28,12 @@ def representative(views: Sequence[View]) -> View:
 class TargetStore:
     """A bounded set of views that resemble the first one; at intervals the template is one of them."""
 
-    def __init__(self, config: StoreConfig) -> None:
+    def __init__(self, config: StoreConfig, began: int = 0) -> None:
+        """`began`: number of the frame before the first one that is offered."""
         self._config = config
         self._views: deque[View] = deque(maxlen=config.capacity)
         self._anchor: NDArray[np.float32] | None = None  # embedding of the first confident frame
-        self._last_insertion = 0
+        self._last_insertion = began
 
     def __len__(self) -> int:
         return len(self._views)

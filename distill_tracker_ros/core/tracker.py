@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
+import cv2
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -16,16 +17,17 @@ from .config import BestInIntervalConfig, NoUpdate, StoreConfig, TrackerConfig
 from .crop import Region
 from .decode import Peak, hann_window, peak
 from .engine import Engine, SearchOutput, State
-from .frame import Frame
+from .frame import Frame, Pixels
 from .scan import Scan
 from .target_store import TargetStore
 from .update_rule import FixedTemplate, UpdateRule, View
 
 _UPDATE_RULES: dict[type, Callable[..., UpdateRule]] = {
-    NoUpdate: lambda _: FixedTemplate(),
+    NoUpdate: lambda _config, _age: FixedTemplate(),
     StoreConfig: TargetStore,
-    BestInIntervalConfig: BestInInterval,
+    BestInIntervalConfig: lambda config, _age: BestInInterval(config),
 }
+_UNIFORM = 4.0  # grey levels of standard deviation below which a picture shows nothing
 
 
 class TrackState(IntEnum):
@@ -46,6 +48,17 @@ class Track:
     stamp_ns: int  # of this frame
     last_seen_ns: int  # of the frame in which the box was accepted
     age_frames: int  # frames since the target was set
+    reason: str = ""  # why it is not TRACKING, in words
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What it takes to go on with a target elsewhere: on another engine of its model, or after a restart."""
+
+    track: Track
+    frame_size: tuple[int, int]  # px, width and height of the frames that the box is in
+    initial_crop: Pixels  # (Hz, Wz, 3) RGB, slot 1 of the template
+    latest_crop: Pixels  # the other slots
 
 
 class Tracker:
@@ -63,25 +76,58 @@ class Tracker:
         Raises:
             ValueError: the box is not finite or has no size.
         """
+        box = np.array(box_xywh, np.float64)
+        crop_ = _cut_template(engine, frame, box)
+        track = Track(box, 1.0, TrackState.TRACKING, stamp_ns, stamp_ns, 0)
+        self._begin(engine, Snapshot(track, (frame.width, frame.height), crop_, crop_), config)
+
+    @classmethod
+    def resume(cls, engine: Engine, snapshot: Snapshot, config: TrackerConfig) -> Tracker:
+        """Go on where another tracker was, with empty memory of views; a LOST target is scanned for at once.
+
+        Raises:
+            ValueError: the crops have not the size that the engine's model takes.
+        """
+        side = engine.spec.template_size
+        for pixels in (snapshot.initial_crop, snapshot.latest_crop):
+            if pixels.shape != (side, side, 3):
+                raise ValueError(f"a crop of {pixels.shape} is no template of {engine.spec.name}: {side} px")
+        tracker = cls.__new__(cls)
+        tracker._begin(engine, snapshot, config)
+        return tracker
+
+    def _begin(self, engine: Engine, snapshot: Snapshot, config: TrackerConfig) -> None:
+        track = snapshot.track
         self.config = config
-        self.state = TrackState.TRACKING
+        self.state, self._reason = track.state, track.reason
         self.engine, self._spec = engine, engine.spec
-        self._box = np.array(box_xywh, np.float64)
-        self._frame_size = (frame.width, frame.height)
-        self._confidence = 1.0
-        self._stamp_ns = self._last_seen_ns = stamp_ns
-        self._age = 0
+        self._box = track.box_xywh.copy()
+        self._frame_size = snapshot.frame_size
+        self._confidence = track.confidence
+        self._stamp_ns, self._last_seen_ns = track.stamp_ns, track.last_seen_ns
+        self._age = track.age_frames
         self._growth = 1.0
-        self._scan: Scan | None = None
-        self.update_rule = _UPDATE_RULES[type(self._spec.update)](self._spec.update)
-        self._initial_crop = self._cut_template(frame)
-        self._template_state = self._encode(self._initial_crop)
+        self._scan = self._new_scan() if track.state is TrackState.LOST else None
+        self.update_rule = _UPDATE_RULES[type(self._spec.update)](self._spec.update, self._age)
+        self._initial_crop, self._latest_crop = snapshot.initial_crop, snapshot.latest_crop
+        self._template_state = self._encode(self._latest_crop)
 
     @property
     def track(self) -> Track:
         return Track(
-            self._box.copy(), self._confidence, self.state, self._stamp_ns, self._last_seen_ns, self._age
+            self._box.copy(),
+            self._confidence,
+            self.state,
+            self._stamp_ns,
+            self._last_seen_ns,
+            self._age,
+            self._reason,
         )
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The target as it is now; cheap, the crops are not copied (nothing writes into them)."""
+        return Snapshot(self.track, self._frame_size, self._initial_crop, self._latest_crop)
 
     def update(self, frame: Frame, stamp_ns: int) -> Track:
         """Find the target in the next frame."""
@@ -111,20 +157,37 @@ class Tracker:
             self._frame_size = (width, height)
             self._scan = None
 
-    def regions_to_search(self) -> list[Region]:
-        """Where to look in the next frame: one region, or several tiles of the frame when LOST."""
+    @property
+    def frames_without_tiles(self) -> int:
+        """How long it is LOST and waits for its turn to scan the frame; -1 if there is nothing to scan."""
+        return -1 if self._scan is None or self._scan.has_candidate else self._scan.frames_without_tiles
+
+    def regions_to_search(self, tiles: bool = True) -> list[Region]:
+        """Where to look in the next frame: one region, or several when LOST, if it may scan `tiles` now."""
         if not self.config.redetect:
             self._scan = None
         around_box = crop.region_around(self._box, self._spec.search_factor * self._growth)
-        return self._scan.next_regions(around_box) if self._scan else [around_box]
+        return self._scan.next_regions(around_box, tiles) if self._scan else [around_box]
 
-    def absorb(self, frame: Frame, stamp_ns: int, regions: Sequence[Region], output: SearchOutput) -> Track:
-        """Take the maps of `regions` (axis 0 of `output`), move the box, keep the template up to date."""
+    def absorb(
+        self,
+        frame: Frame,
+        stamp_ns: int,
+        regions: Sequence[Region],
+        crops: NDArray[np.uint8],
+        output: SearchOutput,
+    ) -> Track:
+        """Move the box and keep the template up to date.
+
+        Args:
+            regions: that were searched; axis 0 of `crops`, their pixels, and of `output`, their maps.
+        """
         self._age += 1
         self._stamp_ns = stamp_ns
         index, found = self._best_candidate(regions, output)
         self._confidence = found.confidence
         self._move(boxes.cxcywh_to_xywh(found.box_cxcywh), stamp_ns)
+        self._reason = "" if self.state is TrackState.TRACKING else self._why_not(crops[0])
         if self.config.refresh_template:
             if self.state is TrackState.TRACKING:
                 self._offer_view(frame, None if output.embedding is None else output.embedding[index])
@@ -158,42 +221,58 @@ class Tracker:
             accepted = self._scan.judge(box_xywh, self._confidence, needed)
         else:
             accepted = self._confidence >= threshold
+        unseen_ns = stamp_ns - self._last_seen_ns
         if accepted:
             self._box = box_xywh
             self._last_seen_ns = stamp_ns
             self.state = TrackState.TRACKING
             self._growth, self._scan = 1.0, None
-        elif stamp_ns - self._last_seen_ns >= config.lost_after_ms * 1_000_000:
+        elif self.state is TrackState.LOST or unseen_ns >= config.lost_after_ms * 1_000_000:
             self.state = TrackState.LOST
-            if config.redetect and self._scan is None:
-                factor = self._spec.search_factor
-                self._scan = Scan.of_frame(*self._frame_size, self._box, factor, config)
+            if self._scan is None:
+                self._scan = self._new_scan()
         else:
             self.state = TrackState.UNCERTAIN
         if not accepted:
             self._growth = min(self._growth * config.region_growth, config.region_growth_max)
+
+    def _new_scan(self) -> Scan | None:
+        if not self.config.redetect:
+            return None
+        return Scan.of_frame(*self._frame_size, self._box, self._spec.search_factor, self.config)
+
+    def _why_not(self, searched: NDArray[np.uint8]) -> str:
+        """Why the target is not TRACKING, given the pixels of the first region that was searched."""
+        mean, deviation = cv2.meanStdDev(searched)
+        if deviation.max() < _UNIFORM:
+            return f"the picture shows nothing where it is searched for (grey level {mean.mean():.0f} of 255)"
+        if self._scan and self._scan.has_candidate:
+            return "something like it was found: a second look decides"
+        (x1, y1, x2, y2), (width, height) = boxes.xywh_to_xyxy(self._box), self._frame_size
+        touched = {"left": x1 < 1, "right": x2 > width - 1, "top": y1 < 1, "bottom": y2 > height - 1}
+        if sides := [side for side, touches in touched.items() if touches]:
+            return f"it was last seen at the border of the frame ({', '.join(sides)})"
+        return f"nothing looks enough like it (confidence {self._confidence:.2f})"
 
     # The template.
 
     def _offer_view(self, frame: Frame, embedding: NDArray[np.float32] | None) -> None:
         if self.update_rule.wants(self._age, self._confidence) and self._lies_inside(frame):
             own = np.zeros(0, np.float32) if embedding is None else embedding.copy()
-            self.update_rule.offer(View(self._age, self._confidence, self._cut_template(frame), own))
+            view = _cut_template(self.engine, frame, self._box)
+            self.update_rule.offer(View(self._age, self._confidence, view, own))
 
     def _refresh_template(self) -> None:
         """Encode what the rule says, if it says something, beside the initial template."""
         latest = self.update_rule.refresh(self._age, self._initial_crop)
         if latest is not None:
             self._template_state = self._encode(latest)
+            self._latest_crop = latest
 
     def _encode(self, latest_crop: NDArray[np.uint8]) -> State:
         """The states for the initial crop in slot 1 and `latest_crop` in all other slots."""
         slots = [self._initial_crop] + [latest_crop] * (self._spec.template_slots - 1)
         return self.engine.encode_template(np.stack(slots)[None])
-
-    def _cut_template(self, frame: Frame) -> NDArray[np.uint8]:
-        region = crop.region_around(self._box, self._spec.template_factor)
-        return crop.cut(frame, region, self._spec.template_size)
 
     def _lies_inside(self, frame: Frame) -> bool:
         """Whether the box keeps off the border, where it may have been cut."""
@@ -205,20 +284,31 @@ def describe_change(old: tuple[int, int], new: tuple[int, int]) -> str:
     return f"the frame changed from {old[0]}x{old[1]} to {new[0]}x{new[1]}"
 
 
+def _cut_template(engine: Engine, frame: Frame, box_xywh: Boxes) -> Pixels:
+    return crop.cut(
+        frame, crop.region_around(box_xywh, engine.spec.template_factor), engine.spec.template_size
+    )
+
+
 def update_together(trackers: Sequence[Tracker], frame: Frame, stamp_ns: int) -> list[Track]:
-    """One frame for all targets of one engine: cut, search once, then each decodes and moves."""
+    """One frame for all targets of one engine: cut, search once, then each decodes and moves.
+
+    Targets that are LOST take turns in scanning the frame, so that a frame never costs more than a search
+    region a target and the tiles of one scan.
+    """
     if not trackers:
         return []
     engine = trackers[0].engine
     for tracker in trackers:
         tracker.rescale(frame.width, frame.height)
-    regions = [tracker.regions_to_search() for tracker in trackers]
-    crops = [crop.cut(frame, region, engine.spec.search_size) for own in regions for region in own]
+    scanning = max(trackers, key=lambda tracker: tracker.frames_without_tiles)
+    regions = [tracker.regions_to_search(tiles=tracker is scanning) for tracker in trackers]
+    crops = np.stack([crop.cut(frame, region, engine.spec.search_size) for own in regions for region in own])
     states = [tracker.template_state for tracker, own in zip(trackers, regions, strict=True) for _ in own]
-    output = engine.search(np.stack(crops), states)
+    output = engine.search(crops, states)
     ends = np.cumsum([len(own) for own in regions])
     return [
-        tracker.absorb(frame, stamp_ns, own, _rows(output, end - len(own), end))
+        tracker.absorb(frame, stamp_ns, own, crops[end - len(own) : end], _rows(output, end - len(own), end))
         for tracker, own, end in zip(trackers, regions, ends, strict=True)
     ]
 

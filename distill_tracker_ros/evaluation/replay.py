@@ -16,6 +16,7 @@ from ..core.config import TrackerConfig
 from ..core.engine import Engine
 from ..core.frame import Frame
 from ..core.session import Session, TargetError
+from ..core.timeline import StampError, Timeline
 from ..core.tracker import Track, TrackState
 from ..runtime.timing import TimedEngine
 from .runs import Times, TrackedSequence
@@ -69,12 +70,22 @@ class SessionTracker:
     def start(self, frame: Frame, box_xywh: ArrayLike, stamp_ns: int) -> Step:
         """See SequenceTracker. Raises TargetError."""
         began = self._begin()
+        self._timeline = Timeline()
+        self._timeline.check(stamp_ns)
         self._session = Session(self._engine, self._config)
         self._id = self._session.set_target(frame, box_xywh, stamp_ns)
         return self._step(self._session.tracks[self._id], began, "")
 
     def step(self, frame: Frame, stamp_ns: int) -> Step:
-        """See SequenceTracker. Raises TargetError: time went back, or frames of another shape."""
+        """See SequenceTracker. A frame with an odd stamp is left out, as the node does it: the track stays.
+
+        Raises:
+            TargetError: time went back, or frames of another shape.
+        """
+        try:
+            self._timeline.check(stamp_ns)
+        except StampError:
+            return Step(self._session.tracks[self._id], 0.0, 0.0, 0.0)
         began = self._begin()
         tracks = self._session.update(frame, stamp_ns)
         if self._id not in tracks:

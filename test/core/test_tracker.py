@@ -489,3 +489,89 @@ def test_the_box_is_carried_over_to_another_resolution() -> None:
 def test_a_box_of_no_size_cannot_be_followed(bad: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="finite box of positive size"):
         Tracker(StubEngine(), ArrayFrame(background(64, 64)), bad, 0, TrackerConfig())
+
+
+class TestGoingOnElsewhere:
+    """A snapshot of a tracker, resumed on another engine of the same model."""
+
+    def test_a_resumed_target_is_where_it_would_have_been(self) -> None:
+        """Its template is the refreshed one, and what it has learnt is not taken for stale."""
+        update = StoreConfig(gate=-1.0, interval_frames=10, capacity=3, reset_after_frames=60)
+        clip = list(moving_square(200, colour=turning))
+        whole, _ = follow(clip, StubEngine(update=update))
+        tracker = Tracker(StubEngine(update=update), ArrayFrame(clip[0][0]), clip[0][1], 0, TrackerConfig())
+        for number, (rgb, truth) in enumerate(clip[1:], start=1):
+            if number % 65 == 0:
+                before = tracker.track
+                tracker = Tracker.resume(StubEngine(update=update), tracker.snapshot, TrackerConfig())
+                assert as_bytes([tracker.track]) == as_bytes([before])
+            track = tracker.update(ArrayFrame(rgb), number * STEP_NS)
+            assert float(boxes.iou(track.box_xywh, truth)) > 0.85 and track.state is TRACKING
+        assert track.age_frames == whole[-1].age_frames
+        np.testing.assert_allclose(track.box_xywh, whole[-1].box_xywh, atol=0.5)
+
+    def test_a_lost_target_is_scanned_for_at_once(self) -> None:
+        video = jumping_square(2, 0, 60, (520, 380))
+        tracker = Tracker(StubEngine(), ArrayFrame(video[0][0]), video[0][1], 0, TrackerConfig())
+        lost = replace(tracker.snapshot, track=replace(tracker.track, state=LOST, reason="a restart"))
+        engine = StubEngine()
+        tracker = Tracker.resume(engine, lost, TrackerConfig())
+        assert tracker.track.reason == "a restart"
+        states = [
+            tracker.update(ArrayFrame(rgb), n * STEP_NS).state for n, (rgb, _) in enumerate(video[2:], 2)
+        ]
+        assert engine.search_batches[0] == 4
+        assert states[0] is LOST and states[-1] is TRACKING
+
+    def test_crops_of_another_model_are_refused(self) -> None:
+        (rgb, box), *_ = moving_square(1)
+        snapshot = Tracker(StubEngine(), ArrayFrame(rgb), box, 0, TrackerConfig()).snapshot
+        other = replace(snapshot, latest_crop=snapshot.latest_crop[:-1])
+        with pytest.raises(ValueError, match=r"a crop of \(\d+, \d+, 3\) is no template of .*: \d+ px"):
+            Tracker.resume(StubEngine(), other, TrackerConfig())
+
+
+class TestWhyNot:
+    """A target that is not TRACKING says why."""
+
+    @pytest.mark.parametrize(("grey", "words"), [(0, "grey level 0 of 255"), (255, "grey level 255 of 255")])
+    def test_a_covered_lens(self, grey: int, words: str) -> None:
+        tracks = self.after_seeing(np.full((240, 320, 3), grey, np.uint8))
+        assert tracks[0].state is UNCERTAIN and tracks[-1].state is LOST
+        assert "the picture shows nothing where it is searched for" in tracks[-1].reason
+        assert words in tracks[0].reason
+
+    def test_a_target_that_is_nowhere(self) -> None:
+        tracks = self.after_seeing(background(320, 240))
+        assert tracks[0].reason == f"nothing looks enough like it (confidence {tracks[0].confidence:.2f})"
+
+    def test_a_target_that_left(self) -> None:
+        path = lambda n: (296 - 0.2 * n, 120) if n < 5 else (300 + 5 * n, 120)  # noqa: E731
+        tracks, _ = follow(moving_square(60, path=path), StubEngine())
+        assert tracks[-1].state is not TRACKING
+        assert tracks[-1].reason == "it was last seen at the border of the frame (right)"
+
+    def test_none_while_it_is_tracked(self) -> None:
+        tracks, _ = follow(jumping_square(3, 10, 20, (110, 110)), StubEngine())
+        assert [bool(t.reason) for t in tracks] == [t.state is not TRACKING for t in tracks]
+        assert tracks[-1].state is TRACKING
+
+    def after_seeing(self, rgb: Rgb) -> list[Track]:
+        (first, box), *_ = moving_square(1)
+        tracker = Tracker(StubEngine(), ArrayFrame(first), box, 0, TrackerConfig())
+        return [tracker.update(ArrayFrame(rgb), n * STEP_NS) for n in range(1, 40)]
+
+
+def test_lost_targets_take_turns_in_scanning() -> None:
+    """A frame costs a region a target and the tiles of one scan, and no target waits for ever."""
+    engine = StubEngine()
+    rgb = background(640, 480)
+    draw_square(rgb, np.array([100.0, 100, 24, 24]), RED)
+    config = TrackerConfig(lost_after_ms=200, redetect_tiles=3)
+    trackers = [Tracker(engine, ArrayFrame(rgb), [100, 100, 24, 24], 0, config) for _ in range(4)]
+    for n in range(1, 40):
+        update_together(trackers, ArrayFrame(background(640, 480)), n * STEP_NS)
+        waited = sorted(tracker.frames_without_tiles for tracker in trackers)
+        assert n < 15 or waited == [0, 1, 2, 3]
+    assert {tracker.state for tracker in trackers} == {LOST}
+    assert max(engine.search_batches) == 4 + 3
