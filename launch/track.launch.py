@@ -30,6 +30,8 @@ ARGUMENTS = [
     ("namespace", "", "namespace of the nodes", None),
     ("autostart", "true", "let the tracker configure and activate itself", FLAG),
     ("use_sim_time", "false", "take the time from /clock, as for `ros2 bag play --clock`", FLAG),
+    ("respawn", "true", "start the tracker again when its process ends or is killed", FLAG),
+    ("restore_targets", "", "let a tracker that was killed go on with its targets", ["", *FLAG]),
     ("log_level", "info", "least severity that is logged", ["debug", "info", "warn", "error", "fatal"]),
     ("video", "", "video file or folder of images, played in place of a camera", None),
 ]
@@ -59,10 +61,12 @@ def start(context: LaunchContext) -> list[Node]:
         "output": "screen",
     }
     flags = {"use_sim_time": given["use_sim_time"] == "true"}
+    restore = {"restore.targets": given["restore_targets"] == "true"} if given["restore_targets"] else {}
+    again = {"respawn": given["respawn"] == "true", "respawn_delay": 1.0}
     texts = {name: given[name] for name in ("model", "backend", "image_transport") if given[name]}
     files = [SHIPPED, *([given["params_file"]] if given["params_file"] else [])]
-    tracker = {**texts, **flags, "autostart": given["autostart"] == "true"}
-    nodes = [Node(executable="tracker_node", name="tracker", parameters=[*files, tracker], **common)]
+    tracker = {**texts, **flags, **restore, "autostart": given["autostart"] == "true"}
+    nodes = [Node(executable="tracker_node", name="tracker", parameters=[*files, tracker], **again, **common)]
     if given["video"]:
         video = {
             "path": given["video"],

@@ -85,6 +85,7 @@ def _target_msg(followed: Followed) -> TrackedTarget:
         confidence=track.confidence,
         age_frames=track.age_frames,
         lost_frames=followed.lost_frames,
+        reason=track.reason,
     )
     msg.last_seen.sec, msg.last_seen.nanosec = divmod(track.last_seen_ns, 1_000_000_000)
     fill_box(msg.box, track.box_xywh)

@@ -22,7 +22,9 @@ from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rclpy.task import Task
 
-THREADS = 2  # that run callbacks
+# That run callbacks: for images, a service that waits for the tracker, diagnostics, and the watchdog, whose
+# turn must come whatever the others wait for.
+THREADS = 4
 
 _stop = threading.Event()  # one for the process, as signals are
 
@@ -100,7 +102,7 @@ class _Spinner:
 
 
 class CallbackPool(Executor):
-    """Runs callbacks in two threads: while one waits for the tracker, the other takes images.
+    """Runs callbacks in some threads: while one waits for the tracker, another one takes images.
 
     rclpy's own MultiThreadedExecutor (up to Jazzy) does not wait until a thread has begun the callback that
     it was handed: finding it not begun, it hands it over again, without end, and by that keeps Python's lock

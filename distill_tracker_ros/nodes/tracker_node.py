@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import traceback
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
@@ -18,20 +20,23 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ..core.session import TargetError
+from ..core.session import SavedTarget, TargetError
 from ..messages import BoxError, box_from_msg, stamp_ns
-from ..runtime.load import Loaded, load
+from ..runtime.load import Loaded, fallback, load
 from ..runtime.manifest import BundleError
 from ..runtime.tensorrt.builder import BuildCancelled
-from . import diagnostics
+from . import diagnostics, state_file
 from .diagnostics import Events, Source
 from .interfaces import ClearTarget, Detection2D, SetTarget
 from .lifecycle import answer_impossible_transitions, logged
 from .options import FIXED_WHILE_ACTIVE, FIXED_WHILE_CONFIGURED, Options
 from .parameters import Parameters
 from .results import QOS, Results
-from .running import ending, run
+from .running import NodeError, ending, run
+from .state_file import Keeper, StateFileError
+from .supervisor import OutOfEngines, Supervisor
 from .tracking import Arrival, Counts, Outcome, Tracking, answer
+from .watchdog import sign_of_life
 
 try:
     from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
@@ -40,6 +45,7 @@ except ImportError:  # Humble
 
 LOG_PERIOD_S = 5.0  # of what could be said with every image
 DIAGNOSTICS_PERIOD_S = 1.0
+WATCH_PERIOD_S = 0.25
 
 
 class TrackerNode(LifecycleNode):
@@ -51,8 +57,10 @@ class TrackerNode(LifecycleNode):
     def __init__(self) -> None:
         super().__init__("tracker")
         self._settings = Parameters(self, Options(), self._refusal)
-        self._tracking: Tracking | None = None  # from configure to cleanup
-        self._loaded: Loaded | None = None  # from configure to cleanup, too
+        self._supervisor: Supervisor | None = None  # from configure to cleanup
+        self._keeper: Keeper | None = None  # as well, if targets are to be restored
+        self.left_behind = False  # a thread that does not end
+        self._failed = False  # the node ends because it cannot go on
         self._engine_error = ""
         self._subscription: Subscription | None = None  # while active
         self._topic = ""  # of the images
@@ -69,8 +77,13 @@ class TrackerNode(LifecycleNode):
         self.create_subscription(Detection2D, "~/target", self._on_target, QOS)
 
         # Not by the node's clock: it may stand still, and that is worth a diagnosis.
-        steady, alone = Clock(clock_type=ClockType.STEADY_TIME), MutuallyExclusiveCallbackGroup()
-        self.create_timer(DIAGNOSTICS_PERIOD_S, self._publish_diagnostics, callback_group=alone, clock=steady)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        for period_s, callback in (
+            (DIAGNOSTICS_PERIOD_S, self._publish_diagnostics),
+            (WATCH_PERIOD_S, self._watch),
+        ):
+            group = MutuallyExclusiveCallbackGroup()
+            self.create_timer(period_s, callback, callback_group=group, clock=steady)
         if self._options.autostart:
             self._starter = self.create_timer(0.0, self._autostart, clock=steady)
         answer_impossible_transitions(self)
@@ -85,7 +98,7 @@ class TrackerNode(LifecycleNode):
         self._engine_error = ""
         began = time.perf_counter()
         try:
-            self._loaded = load(
+            loaded = load(
                 options.model,
                 options.backend,
                 options.onnx,
@@ -97,12 +110,11 @@ class TrackerNode(LifecycleNode):
             self._engine_error = str(error)
             self.get_logger().error(f"configure: {error}")
             return TransitionCallbackReturn.FAILURE
-        engine, backend, device, notes = self._loaded
-        self._tracking = Tracking(engine, lambda: self._options, self._report, self._on_failure)
-        took = time.perf_counter() - began
-        for note in notes:
+        name, took = loaded.engine.spec.name, time.perf_counter() - began
+        for note in loaded.notes:
             self.get_logger().info(f"not faster, because: {note}")
-        self.get_logger().info(f"model {engine.spec.name!r} loaded by {backend} ({device}) in {took:.1f} s")
+        self.get_logger().info(f"model {name!r} loaded by {loaded.backend} ({loaded.device}) in {took:.1f} s")
+        self._supervisor = self._supervise(loaded)
         return super().on_configure(state)
 
     @logged
@@ -146,12 +158,51 @@ class TrackerNode(LifecycleNode):
 
     def _free(self) -> None:
         self._unsubscribe()
-        if self._tracking is not None:
-            self._tracking.stop()
-            self._tracking = None
-        if self._loaded is not None:
-            self._loaded.engine.close()
-            self._loaded = None
+        supervisor, self._supervisor = self._supervisor, None
+        if supervisor is not None:
+            self.left_behind |= not supervisor.stop()
+        keeper, self._keeper = self._keeper, None
+        if keeper is not None:
+            keeper.stop(forget=not self._failed)
+
+    # The engine, and what is done when it does not work.
+
+    @property
+    def _tracking(self) -> Tracking | None:
+        return self._supervisor.tracking if self._supervisor else None
+
+    def _supervise(self, loaded: Loaded) -> Supervisor:
+        """Tracking with this engine; if an earlier process was killed, from its targets on."""
+        options, model = self._options, loaded.engine.spec.name
+        saved: tuple[SavedTarget, ...] = ()
+        if options.restore.targets:
+            path = state_file.path_of(options.restore, self.get_fully_qualified_name())
+            try:
+                saved = state_file.load(path, model)
+            except StateFileError as error:
+                self.get_logger().warning(f"no target is restored: {error}")
+            self._keeper = Keeper(path, model)
+        if saved:
+            self.get_logger().warning(f"this node was killed: it looks for its {len(saved)} target(s)")
+        return Supervisor(
+            loaded,
+            partial(fallback, onnx=options.onnx),
+            lambda: self._options,
+            self._report,
+            self._on_failure,
+            self._keeper.keep if self._keeper else None,
+            saved,
+            options.restore.max_age_s,
+        )
+
+    def _watch(self) -> None:
+        sign_of_life(self._options.watchdog.frozen_s)
+        if self._supervisor is not None:
+            try:
+                self._supervisor.watch()
+            except OutOfEngines as error:
+                self._failed = True
+                raise NodeError(f"{error}: the process ends, for launch to start it again") from error
 
     def _subscribe(self) -> None:
         options = self._options
@@ -199,8 +250,10 @@ class TrackerNode(LifecycleNode):
         self._tracking.arrive(Arrival(msg, stamp or now_ns))
 
     def _report(self, outcome: Outcome) -> None:
-        began, tracking, loaded = time.perf_counter_ns(), self._tracking, self._loaded
-        assert tracking is not None and loaded is not None  # they outlive the thread that this runs in
+        began, supervisor = time.perf_counter_ns(), self._supervisor
+        if supervisor is None:  # it is being stopped
+            return
+        tracking, loaded = supervisor.tracking, supervisor.loaded
         latency_ms: float | None = None
         if outcome.frame is None:
             self._events.rejection = tracking.message
@@ -238,13 +291,13 @@ class TrackerNode(LifecycleNode):
         now_ns, stamp = self._now_ns(), stamp_ns(header.stamp)
         return (now_ns - stamp) / 1e6 if now_ns and stamp else None
 
-    def _on_failure(self, text: str, error: Exception) -> None:
+    def _on_failure(self, text: str, error: Exception | None) -> None:
         if not self.context.ok():  # publishing fails while the process ends
             return
         self._events.failure = text
         self._events.failures.add(self._now_ns())
-        trace = "".join(traceback.format_exception(type(error), error, error.__traceback__))
-        self.get_logger().error(f"{text}\n{trace}", throttle_duration_sec=LOG_PERIOD_S)
+        trace = "".join(traceback.format_exception(error)) if error else ""
+        self.get_logger().error(f"{text}\n{trace}".rstrip(), throttle_duration_sec=LOG_PERIOD_S)
 
     # Targets.
 
@@ -346,10 +399,11 @@ class TrackerNode(LifecycleNode):
         self._diagnostics.publish(DiagnosticArray(header=Header(stamp=now.to_msg()), status=statuses))
 
     def _diagnose(self, now_ns: int) -> list[DiagnosticStatus]:
-        tracking, loaded, options = self._tracking, self._loaded, self._options
-        if tracking is None or loaded is None:
+        supervisor, options = self._supervisor, self._options
+        if supervisor is None:
             text = self._engine_error or "the node is not configured"
             return [diagnostics.idle_status("engine", text, bool(self._engine_error))]
+        tracking, loaded = supervisor.tracking, supervisor.loaded
         running = diagnostics.engine_status(now_ns, self._events, loaded)
         if self._subscription is None:
             return [running, diagnostics.idle_status("input", "the node is inactive")]
@@ -364,7 +418,16 @@ class TrackerNode(LifecycleNode):
 
 def main() -> int:
     """Run the node until it is told to end."""
-    return run(TrackerNode)
+    nodes: list[TrackerNode] = []
+
+    def make() -> TrackerNode:
+        nodes.append(TrackerNode())
+        return nodes[-1]
+
+    code = run(make)
+    if any(node.left_behind for node in nodes):
+        os._exit(code)  # the orderly end of Python and its libraries would wait for a call that never returns
+    return code
 
 
 if __name__ == "__main__":

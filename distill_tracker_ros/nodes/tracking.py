@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
 from ..core.engine import Engine
 from ..core.frame import Frame
-from ..core.session import Session, Target, TargetError
+from ..core.session import SavedTarget, Session, Target, TargetError
+from ..core.timeline import StampError, Timeline
 from ..core.tracker import Track, TrackState
 from ..messages import ImageError, open_image
 from ..runtime.timing import TimedEngine
@@ -26,6 +30,7 @@ R = TypeVar("R")
 LONGEST_TEXT = 256  # characters of an id or a label
 # A late target is run through the history this many times faster than the images came, so that it catches up.
 CATCH_UP_SPEED = 2.0
+KEEP_PERIOD_S = 0.5  # between two hand-outs of the targets for a restart
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Counts:
     processed: int = 0
     dropped: int = 0  # replaced by a newer one before the tracker was free
     rejected: int = 0  # could not be used
-    repeated: int = 0  # among the rejected: those with the stamp of the one before
+    odd_stamps: int = 0  # among the rejected: those that were repeated, late or leapt in time
 
 
 @dataclass(frozen=True)
@@ -78,7 +83,10 @@ class Tracking:
         engine: Engine,
         options: Callable[[], Options],
         report: Callable[[Outcome], None],
-        failed: Callable[[str, Exception], None],
+        failed: Callable[[str, Exception | None], None],
+        keep: Callable[[tuple[SavedTarget, ...]], None] | None = None,
+        saved: tuple[SavedTarget, ...] = (),
+        max_age_s: float = math.inf,
     ) -> None:
         """
         Args:
@@ -86,17 +94,24 @@ class Tracking:
             options: asked for the present options once a frame.
             report: is told the outcome of every image, in the tracking thread.
             failed: is told of errors that are no fault of the images: a sentence, and what was raised.
+            keep: is given the targets now and then and when they change, in the tracking thread.
+            saved: targets to go on with from the first image on, if they were saved at most `max_age_s`
+                before its stamp.
         """
         self.counts = Counts()
         self.message = ""  # the last thing worth telling a person
-        self._options, self._report, self._failed = options, report, failed
+        self._options, self._report, self._failed, self._keep = options, report, failed, keep
         self._applied = options()
         self._engine = TimedEngine(engine)
         self._session = Session(self._engine, self._applied.tracker, self._applied.session)
         self._history: History[Arrival] = History(self._applied.history)
+        self._timeline = Timeline()
         self._lost_frames: dict[str, int] = {}
-        self._newest_stamp_ns: int | None = None
         self._frame_size: tuple[int, int] | None = None
+        self._saved, self._max_age_s = saved, max_age_s  # until there is an image to go on with
+        self._kept_s = 0.0  # by time.monotonic
+        self._failures = 0  # images in a row on which the engine failed
+        self._left_behind = False
         self._worker: Worker[Arrival] = Worker(
             self._process, self._remember, lambda error: failed("publishing failed", error)
         )
@@ -104,7 +119,14 @@ class Tracking:
     def arrive(self, arrival: Arrival) -> None:
         """Take an image. It waits until the tracker is free, or until a newer one takes its place."""
         self.counts.received += 1
-        self.counts.dropped += self._worker.offer(arrival)
+        try:
+            self._timeline.check(arrival.stamp_ns)
+        except StampError as error:
+            refused = self._worker.submit(partial(self._refuse, arrival, error))
+            if refused.done() and (refused.cancelled() or refused.exception()):  # too much is waiting
+                self.counts.dropped += 1
+        else:
+            self.counts.dropped += self._worker.offer(arrival)
 
     def set_target(self, box_xywh: ArrayLike, stamp_ns: int, id: str, label: str) -> Future[str]:
         """Start on the image with this stamp (0 = the newest) and catch up; gives the id or a TargetError."""
@@ -119,13 +141,57 @@ class Tracking:
         return self._worker.submit(lambda: self._restart(reason))
 
     def pause(self) -> None:
-        """Let go of all images; targets stay. Returns when nothing is being worked on."""
+        """Let go of all images; targets stay. Returns when nothing is being worked on, if that ends."""
         self.counts.dropped += self._worker.discard()
-        self._worker.submit(self._forget).result()
+        self._timeline = Timeline()
+        with suppress(TargetError):
+            answer(self._worker.submit(self._history.clear), self._applied.service_timeout_s)
 
-    def stop(self) -> None:
-        """End the thread."""
-        self._worker.stop()
+    def stop(self, patience_s: float | None = None) -> bool:
+        """End the thread; False if it had to be left behind in a call that does not return.
+
+        What it then does is not heard of any more.
+        """
+        self._left_behind = not self._worker.stop(patience_s)
+        return not self._left_behind
+
+    @property
+    def saved(self) -> tuple[SavedTarget, ...]:
+        """The targets as they are now; may be asked from any thread once this one has stopped."""
+        return (*self._saved, *self._session.saved)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        return self._worker.stopped
+
+    def hangs(self, limit_s: float) -> bool:
+        """Whether a call of the engine has not returned for this long, s; 0 = never."""
+        return 0 < limit_s < self._engine.waiting_s
+
+    def trouble(self, limit_s: float, failures: int) -> str:
+        """What is wrong with the engine now; empty if nothing is.
+
+        Args:
+            limit_s: see `hangs`.
+            failures: images in a row on which it may fail.
+        """
+        if self.hangs(limit_s):
+            return f"a call of the engine has not returned for {self._engine.waiting_s:.1f} s"
+        if self._failures >= failures:
+            return f"the engine failed on {self._failures} images in a row"
+        return "tracking has stopped" if self._worker.stopped else ""
+
+    def successor(self, engine: Engine, message: str) -> Tracking:
+        """Goes on with the targets and the counts of this one, which was stopped, on another engine."""
+        next_one = Tracking(engine, self._options, self._report, self._failed, self._keep, self.saved)
+        self.counts.dropped += self._worker.discard()
+        self.counts.rejected += self._left_behind  # the image that the engine never came back from
+        # A thread that was left behind may still count: it does so in a copy.
+        next_one.counts, next_one.message = replace(self.counts), message
+        next_one._timeline, next_one._history = self._timeline, self._history
+        next_one._frame_size, next_one._lost_frames = self._frame_size, dict(self._lost_frames)
+        return next_one
 
     # In the worker's thread, but for `_remember`.
 
@@ -135,26 +201,56 @@ class Tracking:
         self._take_options()
         frame: Frame | None = None
         try:
-            frame = self._open(arrival)
+            frame = open_image(arrival.msg)
+            self._resume(arrival.stamp_ns)
             self._session.update(frame, arrival.stamp_ns)
         except Exception as error:
             frame = None
             self._reject(error)
         else:
             self._note(frame, arrival)
-        spent = time.perf_counter_ns() - began
-        self._report(Outcome(arrival, frame, self._followed(), spent, self._engine.elapsed_ns))
+        self._tell(arrival, frame, time.perf_counter_ns() - began, self._engine.elapsed_ns)
 
-    def _open(self, arrival: Arrival) -> Frame:
-        if arrival.stamp_ns == self._newest_stamp_ns:
-            self.counts.repeated += 1
-            raise ImageError("the image has the stamp of the one before and was skipped")
-        return open_image(arrival.msg)
+    def _refuse(self, arrival: Arrival, error: StampError) -> None:
+        self.counts.odd_stamps += 1
+        self._reject(error)
+        try:
+            self._tell(arrival, None, 0, 0)
+        except Exception as failure:
+            self._failed("publishing failed", failure)
+
+    def _tell(self, arrival: Arrival, frame: Frame | None, spent_ns: int, engine_ns: int) -> None:
+        if self._left_behind:  # another one tracks by now
+            return
+        followed = self._followed()
+        self._report(Outcome(arrival, frame, followed, spent_ns, engine_ns))
+        if time.monotonic() - self._kept_s > KEEP_PERIOD_S:
+            self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give the targets away for a restart."""
+        if self._keep is not None and not self._left_behind:
+            self._keep(self.saved)
+            self._kept_s = time.monotonic()
+
+    def _resume(self, stamp_ns: int) -> None:
+        """Go on with the saved targets, but not with those that were saved too long before this image."""
+        if not self._saved:
+            return
+        most_ns = self._max_age_s * 1e9
+        young = [each for each in self._saved if 0 <= stamp_ns - each.snapshot.track.stamp_ns <= most_ns]
+        self._session.resume(young)
+        if young and not self.message:
+            self.message = f"{len(young)} target(s) of before the restart are looked for"
+        if given_up := len(self._saved) - len(young):
+            self._session.notice = f"{given_up} target(s) were saved too long ago and are given up"
+        self._saved = ()
 
     def _reject(self, error: Exception) -> None:
         self.counts.rejected += 1
         self.message = str(error)
-        if not isinstance(error, ImageError):
+        if not isinstance(error, ImageError | StampError):
+            self._failures += 1
             self.message = f"the engine failed on an image ({type(error).__name__}: {error})"
             self._failed(self.message, error)
 
@@ -165,7 +261,7 @@ class Tracking:
             # Boxes on images of another size would be in other pixels.
             self._history.clear()
             self._remember(arrival)
-        self._frame_size, self._newest_stamp_ns = size, arrival.stamp_ns
+        self._frame_size, self._failures = size, 0
         self.counts.processed += 1
         self.message, self._session.notice = self._session.notice or self.message, ""
         self._lost_frames = {
@@ -214,6 +310,7 @@ class Tracking:
             raise TargetError(text) from error
         self._lost_frames[id] = 0
         self.message = f"target {id!r} was set"
+        self._hand_out()
         return id
 
     def _catch_up(self, start: Arrival) -> Iterator[tuple[Frame, int]]:
@@ -241,19 +338,21 @@ class Tracking:
             step_ns = max(1, int((now - before) * CATCH_UP_SPEED))
 
     def _clear_target(self, id: str) -> int:
-        dropped = self._session.clear_target(id)
+        waiting = tuple(each for each in self._saved if id and each.target.id != id)
+        dropped, self._saved = len(self._saved) - len(waiting), waiting
+        if not (id and dropped):
+            dropped += self._session.clear_target(id)
+        self._hand_out()
         if dropped:
             self.message = f"target {id!r} was cleared" if id else f"all targets ({dropped}) were cleared"
         return dropped
 
     def _restart(self, reason: str) -> None:
-        self._forget()
+        self._history.clear()
+        self._timeline, self._saved = Timeline(), ()
         if dropped := self._session.clear_target():
             self.message = f"{reason}: {dropped} target(s) dropped"
-
-    def _forget(self) -> None:
-        self._history.clear()
-        self._newest_stamp_ns = None
+            self._hand_out()
 
 
 def answer(future: Future[R], timeout_s: float) -> R:

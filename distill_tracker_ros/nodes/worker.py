@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
 from threading import Condition, Thread
 from typing import Any, Generic, TypeVar
 
@@ -22,6 +24,7 @@ class Worker(Generic[T]):
     """Handles items one at a time, and commands between them, all in one thread of its own.
 
     There is one place for a waiting item: a newer one takes it, so that the work is always on the newest.
+    A call that does not come back cannot be ended: then the worker is left behind, thread and all.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Worker(Generic[T]):
         self._waiting: list[T] = []  # none or one
         self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopped = False
+        self._running: Future[Any] | None = None
+        self._began_s = 0.0  # by time.monotonic, with what it is at; 0 = it waits
         self._thread = Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
@@ -80,14 +85,29 @@ class Worker(Generic[T]):
         """Whether `stop` was called."""
         return self._stopped
 
-    def stop(self) -> None:
-        """End the thread after the item it is at; commands that have not begun are cancelled."""
+    @property
+    def busy_s(self) -> float:
+        """For how long it has been at the present item or command."""
+        began_s = self._began_s
+        return time.monotonic() - began_s if began_s else 0.0
+
+    def stop(self, patience_s: float | None = None) -> bool:
+        """End the thread after the item it is at; False if that lasted too long: it is left behind.
+
+        Commands that have not begun are cancelled; so is the one that it is left behind with.
+        """
         with self._changed:
             self._stopped = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(patience_s)
         for _, future in self._commands:
             future.cancel()
+        if not self._thread.is_alive():
+            return True
+        if self._running is not None:
+            with suppress(InvalidStateError):  # it has just come back
+                self._running.set_exception(CancelledError())
+        return False
 
     def _run(self) -> None:
         while True:
@@ -99,11 +119,13 @@ class Worker(Generic[T]):
                 for item in items:
                     self._left(item)
             for item in items:
+                self._began_s = time.monotonic()
                 try:
                     self._handle(item)
                 except Exception as error:
                     self._failed(error)
             self._obey()
+            self._began_s = 0.0
 
     def _obey(self) -> None:
         """Carry out the commands that are there now; those that come meanwhile wait for the next item."""
@@ -115,7 +137,10 @@ class Worker(Generic[T]):
         for command, future in commands:
             if not future.set_running_or_notify_cancel():
                 continue
-            try:
-                future.set_result(command())
-            except Exception as error:
-                future.set_exception(error)
+            self._running, self._began_s = future, time.monotonic()
+            with suppress(InvalidStateError):  # the worker was left behind meanwhile
+                try:
+                    future.set_result(command())
+                except Exception as error:
+                    future.set_exception(error)
+            self._running = None

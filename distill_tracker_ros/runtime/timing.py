@@ -21,6 +21,7 @@ class TimedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+        self._call_began_ns = 0  # of the call that is going on; 0 = none is
         self.reset()
 
     def reset(self) -> None:
@@ -28,6 +29,12 @@ class TimedEngine:
         self.began_ns = 0  # of the first call, by time.perf_counter_ns; 0 = there was none
         self.elapsed_ns = 0  # of all calls
         self.template_calls = 0
+
+    @property
+    def waiting_s(self) -> float:
+        """For how long the present call has not returned; may be asked from any thread."""
+        began_ns = self._call_began_ns
+        return (time.perf_counter_ns() - began_ns) / 1e9 if began_ns else 0.0
 
     @property
     def spec(self) -> ModelSpec:
@@ -47,11 +54,12 @@ class TimedEngine:
 
     @contextmanager
     def _timed(self) -> Iterator[None]:
-        began = time.perf_counter_ns()
+        self._call_began_ns = began = time.perf_counter_ns()
         self.began_ns = self.began_ns or began
         try:
             yield
         finally:
+            self._call_began_ns = 0
             self.elapsed_ns += time.perf_counter_ns() - began
 
 

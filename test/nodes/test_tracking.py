@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from types import SimpleNamespace
@@ -16,14 +17,19 @@ from stub_engine import StubEngine
 from synthetic import BLUE, moving_square
 from waiting import DEADLINE_S, wait_until
 
+from distill_tracker_ros.core.boxes import iou
 from distill_tracker_ros.core.config import SessionConfig, TrackerConfig
 from distill_tracker_ros.core.engine import SearchOutput, State
 from distill_tracker_ros.core.session import Session, TargetError
 from distill_tracker_ros.core.tracker import TrackState
 from distill_tracker_ros.messages import MessageFrame
+from distill_tracker_ros.nodes import supervisor
 from distill_tracker_ros.nodes.history import HistoryConfig
 from distill_tracker_ros.nodes.options import Options
+from distill_tracker_ros.nodes.supervisor import MOST_HUNG, OutOfEngines, Supervisor
 from distill_tracker_ros.nodes.tracking import Arrival, Outcome, Tracking, answer
+from distill_tracker_ros.nodes.watchdog import WatchdogConfig
+from distill_tracker_ros.runtime.load import Loaded
 
 PERIOD_NS = 1_000_000_000  # so long that no machine is too slow to catch up with every image
 START_NS = 1_000_000_000_000
@@ -65,7 +71,7 @@ class Rig:
             engine, lambda: self.options, self.outcomes.append, lambda text, error: self.failures.append(text)
         )
 
-    def send(self, rgb: NDArray[np.uint8], number: int, **changes: Any) -> Outcome:
+    def send(self, rgb: NDArray[np.uint8], number: float, **changes: Any) -> Outcome:
         """Hand in one image and wait for its outcome."""
         count = len(self.outcomes)
         self.tracking.arrive(arrival(rgb, number, **changes))
@@ -80,8 +86,8 @@ class Rig:
         return answer(self.tracking.clear_target(id), DEADLINE_S)
 
 
-def stamp(number: int) -> int:
-    return START_NS + number * PERIOD_NS
+def stamp(number: float) -> int:
+    return START_NS + round(number * PERIOD_NS)
 
 
 def image(rgb: NDArray[np.uint8], **changes: Any) -> SimpleNamespace:
@@ -92,7 +98,7 @@ def image(rgb: NDArray[np.uint8], **changes: Any) -> SimpleNamespace:
     return msg
 
 
-def arrival(rgb: NDArray[np.uint8], number: int, **changes: Any) -> Arrival:
+def arrival(rgb: NDArray[np.uint8], number: float, **changes: Any) -> Arrival:
     return Arrival(image(rgb, **changes), stamp(number))
 
 
@@ -289,13 +295,28 @@ class TestImages:
         rig.send(clip[0][0], 0)
         assert rig.send(clip[0][0], 0).frame is None
         assert "stamp of the one before" in rig.tracking.message
-        assert (rig.tracking.counts.rejected, rig.tracking.counts.repeated) == (1, 1)
+        assert (rig.tracking.counts.rejected, rig.tracking.counts.odd_stamps) == (1, 1)
+
+    def test_an_odd_stamp_changes_nothing(self, make_rig: Any, clip: Clip) -> None:
+        """Late, far ahead, far back: one such image takes neither the targets nor the history away."""
+        rig = make_rig()
+        for number in (0, 1):
+            rig.send(clip[number][0], 1000 + number)
+        rig.set_target(clip[1][1])
+        for odd, words in ((1000.6, "out of order"), (9999, "leaps by"), (1, "leaps by -1000.000 s")):
+            outcome = rig.send(clip[2][0], odd)
+            assert outcome.frame is None and len(outcome.targets) == 1
+            assert words in rig.tracking.message
+        assert rig.send(clip[2][0], 1002).targets[0].track.age_frames == 1
+        rig.set_target(clip[0][1], 1000)
+        assert rig.tracking.counts.odd_stamps == rig.tracking.counts.rejected == 3
 
     def test_time_that_goes_back_drops_targets_and_history(self, make_rig: Any, clip: Clip) -> None:
         rig = make_rig()
         for number in (5, 6):
             rig.send(clip[number][0], number)
         rig.set_target(clip[6][1])
+        rig.send(clip[0][0], -1)  # may be a single odd stamp
         assert rig.send(clip[0][0], 0).targets == ()
         assert rig.tracking.message == "time went back by 6.000 s: 1 target(s) dropped"
         with pytest.raises(TargetError, match="newer"):
@@ -373,3 +394,139 @@ def test_two_targets_share_the_engine_call(make_rig: Any) -> None:
             rig.set_target(box, id="a")
             rig.set_target(box + [1, 1, -2, -2], id="b")
     assert rig.engine.search_batches == [2] * 5
+
+
+class TestAnotherEngine:
+    """What a supervisor does when an engine fails or hangs."""
+
+    def test_a_failing_engine_is_replaced(self, clip: Clip) -> None:
+        first = FailingEngine()
+        with Watched(first, StubEngine()) as watched:
+            watched.start(clip)
+            first.failing = True
+            for number in (2, 3, 4):
+                assert watched.supervisor.trouble == ""
+                assert watched.send(clip[number][0], number).frame is None
+                watched.supervisor.watch()
+            assert watched.supervisor.tracking.trouble(0, 3) == ""
+            assert "failed on 3 images in a row: stub (2) (memory) took over" in watched.supervisor.replaced
+            assert first.closed
+            after = watched.send(clip[5][0], 5)
+            assert float(iou(after.targets[0].track.box_xywh, clip[5][1])) > 0.9
+            counts = watched.supervisor.tracking.counts
+            assert (counts.received, counts.processed, counts.rejected) == (6, 3, 3)
+            watched.set_target(clip[4][1], 4)  # the history was handed over
+
+    def test_one_failure_is_no_reason(self, clip: Clip) -> None:
+        first = FailingEngine()
+        with Watched(first) as watched:
+            watched.start(clip)
+            for number in (2, 3, 4, 5, 6, 7):
+                first.failing = number % 2 == 0
+                watched.send(clip[number][0], number)
+                watched.supervisor.watch()
+            assert watched.supervisor.loaded.engine is first and watched.supervisor.replaced == ""
+
+    def test_a_hanging_engine_is_left_behind(self, clip: Clip) -> None:
+        """It is not heard of any more when it comes back, and its engine is not closed under its feet."""
+        first = SlowEngine()
+        with Watched(first, StubEngine()) as watched:
+            watched.start(clip)
+            first.gate.clear()
+            first.waiting.clear()
+            watched.arrive(clip[2][0], 2)
+            assert first.waiting.wait(DEADLINE_S)
+            asked = watched.supervisor.tracking.clear_target("")
+            watched.arrive(clip[3][0], 3)
+            hung = watched.supervisor.tracking
+            wait_until(lambda: watched.watched() and watched.supervisor.replaced, "another engine")
+            assert "has not returned for" in watched.supervisor.replaced
+            with pytest.raises(TargetError, match="tracking ended"):
+                answer(asked, DEADLINE_S)
+            outcome = watched.send(clip[4][0], 4)
+            assert float(iou(outcome.targets[0].track.box_xywh, clip[4][1])) > 0.9
+            outcomes, counts = len(watched.outcomes), replace(watched.supervisor.tracking.counts)
+            assert (counts.received, counts.processed, counts.dropped, counts.rejected) == (5, 3, 1, 1)
+            first.gate.set()
+            wait_until(lambda: not hung._worker._thread.is_alive(), "the thread that was left behind")
+            assert len(watched.outcomes) == outcomes and not first.closed
+            assert watched.supervisor.tracking.counts == counts
+            assert watched.supervisor.stop() is False
+
+    def test_engines_that_all_hang_are_an_end(self, clip: Clip) -> None:
+        engines = [SlowEngine() for _ in range(MOST_HUNG)]
+        with Watched(*engines) as watched:
+            watched.start(clip)
+            for engine in engines:
+                engine.gate.clear()
+            with pytest.raises(OutOfEngines, match="the 3. engine that hangs"):
+                for number in range(2, 2000):
+                    watched.arrive(clip[2][0], number)
+                    time.sleep(0.02)
+                    watched.supervisor.watch()
+            for engine in engines:
+                engine.gate.set()
+
+    def test_targets_stay_when_no_engine_can_be_had(self, clip: Clip, monkeypatch: Any) -> None:
+        monkeypatch.setattr(supervisor, "RETRY_S", 0.0)
+        first = FailingEngine()
+        with Watched(first) as watched:
+            watched.start(clip)
+            first.failing = True
+            for number in (2, 3, 4):
+                watched.send(clip[number][0], number)
+            watched.supervisor.watch()
+            assert "no other engine can take over: there is none" in watched.failures[-1]
+            watched.engines = [StubEngine()]
+            watched.supervisor.watch()
+            assert watched.supervisor.replaced
+            assert len(watched.send(clip[5][0], 5).targets) == 1
+
+
+class Watched:
+    """A supervisor that takes one engine after the other."""
+
+    def __init__(self, *engines: StubEngine) -> None:
+        self.outcomes: list[Outcome] = []
+        self.failures: list[str] = []
+        first, *self.engines = engines
+        limits = WatchdogConfig(call_timeout_s=0.1, failures=3)
+        self.supervisor = Supervisor(
+            Loaded(first, "stub (1)", "memory"),
+            self.reload,
+            lambda: replace(Options(), watchdog=limits),
+            self.outcomes.append,
+            lambda text, error: self.failures.append(text),
+        )
+
+    def __enter__(self) -> Watched:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.supervisor.stop()
+
+    def reload(self, loaded: Loaded) -> Loaded:
+        if not self.engines:
+            raise ValueError("there is none")
+        return Loaded(self.engines.pop(0), "stub (2)", "memory")
+
+    def watched(self) -> bool:
+        self.supervisor.watch()
+        return True
+
+    def start(self, clip: Clip) -> None:
+        for number in (0, 1):
+            self.send(clip[number][0], number)
+        self.set_target(clip[1][1], 1)
+
+    def arrive(self, rgb: NDArray[np.uint8], number: int) -> None:
+        self.supervisor.tracking.arrive(arrival(rgb, number))
+
+    def send(self, rgb: NDArray[np.uint8], number: int) -> Outcome:
+        count = len(self.outcomes)
+        self.arrive(rgb, number)
+        wait_until(lambda: len(self.outcomes) > count, "an outcome")
+        return self.outcomes[-1]
+
+    def set_target(self, box_xywh: Any, number: int) -> None:
+        answer(self.supervisor.tracking.set_target(box_xywh, stamp(number), "", ""), DEADLINE_S)
