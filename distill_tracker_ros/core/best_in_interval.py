@@ -17,6 +17,9 @@ class BestInInterval:
         self._config = config
         self._best: View | None = None
 
+    def __len__(self) -> int:
+        return int(self._best is not None)
+
     @property
     def newest(self) -> View | None:
         """The view that was taken last."""

@@ -32,6 +32,10 @@ class UpdateRule(Protocol):
         """The view that was taken last, if it is still held."""
         ...
 
+    def __len__(self) -> int:
+        """Views held."""
+        ...
+
     def wants(self, frame_number: int, confidence: float) -> bool:
         """Whether a view of this frame may be taken; asked before one is cut."""
         ...
@@ -55,6 +59,9 @@ class FixedTemplate:
     """The rule "none": the initial template is all that there is."""
 
     newest = None
+
+    def __len__(self) -> int:
+        return 0
 
     def wants(self, frame_number: int, confidence: float) -> bool:
         return False

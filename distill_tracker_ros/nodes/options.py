@@ -15,6 +15,9 @@ from ..runtime.onnx_engine import OnnxOptions
 from ..runtime.tensorrt.options import TensorRtOptions
 from .history import HistoryConfig
 from .overlay import OverlayConfig
+from .state_file import RestoreConfig
+from .thresholds import DiagnosticsConfig
+from .watchdog import WatchdogConfig
 
 
 @dataclass(frozen=True)
@@ -53,9 +56,13 @@ class Options:
     tensorrt: TensorRtOptions = TensorRtOptions()
     history: HistoryConfig = HistoryConfig()
     overlay: OverlayConfig = OverlayConfig()
+    diagnostics: DiagnosticsConfig = DiagnosticsConfig()
+    watchdog: WatchdogConfig = WatchdogConfig()
+    restore: RestoreConfig = RestoreConfig()
 
 
-FIXED_WHILE_CONFIGURED = ("model", "backend", "onnx.", "tensorrt.")  # names, and beginnings of names
+# Names, and beginnings of names.
+FIXED_WHILE_CONFIGURED = ("model", "backend", "onnx.", "tensorrt.", "restore.")
 FIXED_WHILE_ACTIVE = ("image_transport", "image_reliability")
 
 

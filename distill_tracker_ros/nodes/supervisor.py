@@ -48,6 +48,7 @@ class Supervisor:
         """
         self.loaded = loaded
         self.trouble = ""  # what is wrong with the engine right now
+        self.since_s = time.monotonic()  # when the present engine took over
         self.replaced = ""  # why the present engine is not the first one
         self._reload, self._options = reload, options
         self._failed = failed
@@ -92,7 +93,8 @@ class Supervisor:
         except (ValueError, ImportError) as error:
             self._failed(f"{why}, and no other engine can take over: {error}", error)
             return
-        took = time.monotonic() - began
+        self.since_s = time.monotonic()
+        took = self.since_s - began
         self.replaced = f"{why}: {self.loaded.backend} ({self.loaded.device}) took over within {took:.2f} s"
         self.tracking = old.successor(self.loaded.engine, self.replaced)
         self.trouble = ""

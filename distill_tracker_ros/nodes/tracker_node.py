@@ -26,16 +26,19 @@ from ..runtime.load import Loaded, fallback, load
 from ..runtime.manifest import BundleError
 from ..runtime.tensorrt.builder import BuildCancelled
 from . import diagnostics, state_file
-from .diagnostics import Events, Source
+from .changes import changes
+from .diagnostics import EngineUse, Events, Finding, Source, Stored
 from .interfaces import ClearTarget, Detection2D, SetTarget
 from .lifecycle import answer_impossible_transitions, logged
+from .logs import Log
 from .options import FIXED_WHILE_ACTIVE, FIXED_WHILE_CONFIGURED, Options
 from .parameters import Parameters
+from .resources import resources
 from .results import QOS, Results
 from .running import NodeError, ending, run
 from .state_file import Keeper, StateFileError
 from .supervisor import OutOfEngines, Supervisor
-from .tracking import Arrival, Counts, Outcome, Tracking, answer
+from .tracking import Arrival, Counts, Followed, Outcome, Tracking, answer
 from .watchdog import sign_of_life
 
 try:
@@ -65,6 +68,8 @@ class TrackerNode(LifecycleNode):
         self._subscription: Subscription | None = None  # while active
         self._topic = ""  # of the images
         self._events = Events()
+        self._log = Log(self.get_logger())
+        self._followed: tuple[Followed, ...] = ()  # what the log knows of the targets
         self._header = Header()  # of the newest processed image
 
         self._results = Results(self)
@@ -108,12 +113,13 @@ class TrackerNode(LifecycleNode):
             )
         except (BundleError, ValueError, ImportError, BuildCancelled) as error:
             self._engine_error = str(error)
-            self.get_logger().error(f"configure: {error}")
+            self._log.error("configure_failed", f"configure: {error}")
             return TransitionCallbackReturn.FAILURE
         name, took = loaded.engine.spec.name, time.perf_counter() - began
         for note in loaded.notes:
             self.get_logger().info(f"not faster, because: {note}")
-        self.get_logger().info(f"model {name!r} loaded by {loaded.backend} ({loaded.device}) in {took:.1f} s")
+        how = f"{loaded.backend} ({loaded.device})"
+        self._log.info("model_loaded", f"model {name!r} loaded by {how} in {took:.1f} s", model=name, s=took)
         self._supervisor = self._supervise(loaded)
         return super().on_configure(state)
 
@@ -121,7 +127,7 @@ class TrackerNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         assert self._tracking is not None
         self._tracking.counts = Counts()
-        self._events = Events(began_ns=self._now_ns())
+        self._events = Events(began_ns=self._now_ns(), began_with=resources())
         result = super().on_activate(state)
         self._subscribe()
         return result
@@ -158,6 +164,7 @@ class TrackerNode(LifecycleNode):
 
     def _free(self) -> None:
         self._unsubscribe()
+        self._followed = ()
         supervisor, self._supervisor = self._supervisor, None
         if supervisor is not None:
             self.left_behind |= not supervisor.stop()
@@ -180,10 +187,10 @@ class TrackerNode(LifecycleNode):
             try:
                 saved = state_file.load(path, model)
             except StateFileError as error:
-                self.get_logger().warning(f"no target is restored: {error}")
+                self._log.warning("not_restored", f"no target is restored: {error}")
             self._keeper = Keeper(path, model)
         if saved:
-            self.get_logger().warning(f"this node was killed: it looks for its {len(saved)} target(s)")
+            self._log.warning("restored", f"the node was killed: it looks for its {len(saved)} target(s)")
         return Supervisor(
             loaded,
             partial(fallback, onnx=options.onnx),
@@ -240,27 +247,33 @@ class TrackerNode(LifecycleNode):
     # Images in, results out. `_report` and `_on_failure` run in the tracking thread.
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
-        if self._tracking is None:
+        tracking = self._tracking
+        if tracking is None:
             return
         now_ns, stamp = self._now_ns(), stamp_ns(msg.header.stamp)
         self._events.arrivals.add(now_ns)
         if not stamp:
             self._events.unstamped.add(now_ns)
-            self.get_logger().warning("images have no stamp: the time of their arrival is used", once=True)
-        self._tracking.arrive(Arrival(msg, stamp or now_ns))
+            self._log.warning("no_stamp", "images have no stamp: the time of their arrival is used")
+        counts = tracking.counts
+        dropped = counts.dropped
+        tracking.arrive(Arrival(msg, stamp or now_ns))
+        if counts.dropped > dropped:
+            self._events.drops.add(now_ns)
 
     def _report(self, outcome: Outcome) -> None:
         began, supervisor = time.perf_counter_ns(), self._supervisor
         if supervisor is None:  # it is being stopped
             return
         tracking, loaded = supervisor.tracking, supervisor.loaded
+        for change in changes(self._followed, outcome.targets):
+            change.tell(self._log)
+        self._followed = outcome.targets
         latency_ms: float | None = None
         if outcome.frame is None:
             self._events.rejection = tracking.message
             self._events.rejections.add(self._now_ns())
-            self.get_logger().warning(
-                f"image rejected: {tracking.message}", throttle_duration_sec=LOG_PERIOD_S
-            )
+            self._log.warning("image_rejected", f"image rejected: {tracking.message}")
         else:
             self._header = outcome.arrival.msg.header
             self._results.publish_detections(self._header, outcome.targets)
@@ -282,6 +295,7 @@ class TrackerNode(LifecycleNode):
     def _record(self, outcome: Outcome, latency_ms: float | None, spent_ns: int) -> None:
         now_ns, events = self._now_ns(), self._events
         events.processed = outcome
+        events.processing_ms.add(now_ns, spent_ns / 1e6)
         events.engine_ms.add(now_ns, outcome.engine_ns / 1e6)
         events.node_ms.add(now_ns, (spent_ns - outcome.engine_ns) / 1e6)
         if latency_ms is not None:
@@ -296,8 +310,10 @@ class TrackerNode(LifecycleNode):
             return
         self._events.failure = text
         self._events.failures.add(self._now_ns())
-        trace = "".join(traceback.format_exception(error)) if error else ""
-        self.get_logger().error(f"{text}\n{trace}".rstrip(), throttle_duration_sec=LOG_PERIOD_S)
+        self._log.error("failure", text)
+        if error is not None:
+            trace = "".join(traceback.format_exception(error))
+            self.get_logger().error(trace, throttle_duration_sec=LOG_PERIOD_S)
 
     # Targets.
 
@@ -308,7 +324,7 @@ class TrackerNode(LifecycleNode):
             response.success, response.message = True, f"target {response.id!r} is followed"
         except (TargetError, BoxError) as error:
             response.success, response.message = False, str(error)
-        self.get_logger().info(f"set_target: {response.message}")
+        self._log_answer("set_target", response)
         return response
 
     def _on_clear_target(self, request: Any, response: Any) -> Any:
@@ -317,8 +333,15 @@ class TrackerNode(LifecycleNode):
             response.success, response.message = True, f"{cleared} target(s) cleared"
         except TargetError as error:
             response.success, response.message = False, str(error)
-        self.get_logger().info(f"clear_target: {response.message}")
+        self._log_answer("clear_target", response)
         return response
+
+    def _log_answer(self, service: str, response: Any) -> None:
+        """What was done is logged with the targets' states; what was not done is told here."""
+        if response.success:
+            self._log.debug(service, f"{service}: {response.message}")
+        else:
+            self._log.warning(f"{service}_refused", f"{service}: {response.message}")
 
     def _on_target(self, msg: Detection2D) -> None:
         """The same as the service, for those that cannot wait for an answer: it is logged."""
@@ -334,12 +357,12 @@ class TrackerNode(LifecycleNode):
 
     def _log_target(self, future: Future[str]) -> None:
         try:
-            self.get_logger().info(f"~/target: target {answer(future, 0)!r} is followed")
+            self._log.debug("target_topic", f"~/target: target {answer(future, 0)!r} is followed")
         except TargetError as error:
             self._log_refusal(error)
 
     def _log_refusal(self, error: Exception) -> None:
-        self.get_logger().warning(f"~/target: {error}", throttle_duration_sec=LOG_PERIOD_S)
+        self._log.warning("target_topic_refused", f"~/target: {error}")
 
     def _active(self) -> Tracking:
         """The tracking, or a TargetError that says how to start it."""
@@ -385,7 +408,7 @@ class TrackerNode(LifecycleNode):
             f"a publisher of {self._topic} offers a weaker QoS than is asked for: "
             "set image_reliability to best_effort"
         )
-        self.get_logger().error(self._events.incompatible_qos)
+        self._log.error("other_qos", self._events.incompatible_qos)
 
     def _on_lost(self, event: Any) -> None:
         self._events.lost_in_transport = event.total_count
@@ -399,21 +422,41 @@ class TrackerNode(LifecycleNode):
         self._diagnostics.publish(DiagnosticArray(header=Header(stamp=now.to_msg()), status=statuses))
 
     def _diagnose(self, now_ns: int) -> list[DiagnosticStatus]:
-        supervisor, options = self._supervisor, self._options
-        if supervisor is None:
-            text = self._engine_error or "the node is not configured"
-            return [diagnostics.idle_status("engine", text, bool(self._engine_error))]
-        tracking, loaded = supervisor.tracking, supervisor.loaded
-        running = diagnostics.engine_status(now_ns, self._events, loaded)
-        if self._subscription is None:
-            return [running, diagnostics.idle_status("input", "the node is inactive")]
-        source = Source(self._topic, options.image_reliability, self.count_publishers(self._topic))
+        supervisor, events, config = self._supervisor, self._events, self._options.diagnostics
+        not_kept = self._keeper.problem if self._keeper else ""
+        found = [diagnostics.examine_node(resources(), events, config, self._namesake(), not_kept)]
+        otherwise = "the node is not configured"
+        if supervisor is not None:
+            otherwise = "the node is inactive"
+            use = EngineUse(time.monotonic() - supervisor.since_s, supervisor.trouble, supervisor.replaced)
+            found.append(diagnostics.examine_engine(now_ns, events, supervisor.loaded, use))
+            if self._subscription is not None:
+                found += self._examine_results(now_ns, supervisor.tracking.counts)
+        elif self._engine_error:
+            found.append(diagnostics.failed("engine", self._engine_error))
+        return diagnostics.statuses(now_ns, found, events, config, otherwise)
+
+    def _examine_results(self, now_ns: int, counts: Counts) -> list[Finding]:
+        events, options, topic = self._events, self._options, self._topic
+        config = options.diagnostics
+        source = Source(topic, options.image_reliability, self.count_publishers(topic))
+        targets = events.processed.targets if events.processed else ()
         return [
-            diagnostics.input_status(now_ns, self._events, tracking.counts, source),
-            running,
-            diagnostics.latency_status(now_ns, self._events, options.latency_budget_ms),
-            diagnostics.targets_status(now_ns, self._events),
+            diagnostics.examine_input(now_ns, events, counts, source, config),
+            diagnostics.examine_latency(now_ns, events, options.latency_budget_ms, config),
+            diagnostics.examine_targets(events),
+            diagnostics.examine_store({f.target.id: Stored(f.views, f.refreshed_s) for f in targets}),
         ]
+
+    def _namesake(self) -> str:
+        """What is wrong if another node has the name of this one; empty if none has."""
+        own = (self.get_name(), self.get_namespace())
+        if (count := self.get_node_names_and_namespaces().count(own)) < 2:
+            return ""
+        return (
+            f"{count} nodes are called {self.get_fully_qualified_name()}, and any of them answers a service: "
+            "give each a name or a namespace of its own (one that was killed counts for some seconds more)"
+        )
 
 
 def main() -> int:

@@ -59,6 +59,8 @@ class Followed:
     target: Target
     track: Track
     lost_frames: int  # frames since its box was accepted, 0 while TRACKING
+    views: int = 0  # held by the model's update rule
+    refreshed_s: float | None = None  # since its template was refreshed, by stamps; None = never
 
 
 @dataclass(frozen=True)
@@ -272,9 +274,21 @@ class Tracking:
     def _followed(self) -> tuple[Followed, ...]:
         tracks = self._session.tracks
         return tuple(
-            Followed(target, tracks[target.id], self._lost_frames.get(target.id, 0))
+            Followed(
+                target,
+                tracks[target.id],
+                self._lost_frames.get(target.id, 0),
+                len(self._session.tracker(target.id).update_rule),
+                self._refreshed_s(target.id),
+            )
             for target in self._session.targets
         )
+
+    def _refreshed_s(self, id: str) -> float | None:
+        tracker = self._session.tracker(id)
+        if tracker.refreshed_ns is None:
+            return None
+        return (tracker.track.stamp_ns - tracker.refreshed_ns) / 1e9
 
     def _remember(self, arrival: Arrival) -> None:
         """For every image that leaves the waiting place, tracked on or not: an operator saw them all."""

@@ -7,6 +7,8 @@ from collections import deque
 from statistics import median
 from typing import NamedTuple
 
+MOST_ENTRIES = 10_000  # of a window; those of a clock that stands still would never grow old
+
 
 class Summary(NamedTuple):
     """Of the values of a window."""
@@ -19,12 +21,14 @@ class Summary(NamedTuple):
 class Window:
     """Values with the time at which they were added; those older than the span are forgotten. Thread-safe.
 
-    It has no clock: time comes in, in ns. A time that goes back begins anew.
+    It has no clock: time comes in, in ns. A time that goes back begins anew: at once when a value is added,
+    else from the span on, because a reader's time may be a little older than a writer's. It keeps the newest
+    MOST_ENTRIES values.
     """
 
     def __init__(self, span_ns: int) -> None:
         self._span_ns = span_ns
-        self._entries: deque[tuple[int, float]] = deque()
+        self._entries: deque[tuple[int, float]] = deque(maxlen=MOST_ENTRIES)
         self._newest_ns: int | None = None
         self._lock = threading.Lock()
 
@@ -36,10 +40,11 @@ class Window:
             self._newest_ns = now_ns
             self._forget(now_ns)
 
-    @property
-    def newest_ns(self) -> int | None:
+    def newest_ns(self, now_ns: int) -> int | None:
         """When the last value was added, however long ago."""
-        return self._newest_ns
+        with self._lock:
+            self._forget(now_ns)
+            return self._newest_ns
 
     def count(self, now_ns: int) -> int:
         with self._lock:
@@ -68,5 +73,8 @@ class Window:
         return Summary(median(values), values[round(0.95 * (len(values) - 1))], values[-1])
 
     def _forget(self, now_ns: int) -> None:
+        if self._newest_ns is not None and self._newest_ns > now_ns + self._span_ns:
+            self._entries.clear()
+            self._newest_ns = None
         while self._entries and self._entries[0][0] <= now_ns - self._span_ns:
             self._entries.popleft()

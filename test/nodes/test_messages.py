@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import array
+import struct
 import sys
 import types
 from types import SimpleNamespace
@@ -379,6 +380,36 @@ class TestCompressed:
         no_table = msg.data.tobytes().replace(b"\xff\xdb", b"\xff\xfe")
         with pytest.raises(ImageError, match="corrupt"):
             CompressedFrame(SimpleNamespace(format="jpeg", data=array.array("B", no_table))).cut(0, 0, 8, 8)
+
+    def test_a_picture_that_claims_too_many_pixels_is_refused_before_it_is_decoded(self) -> None:
+        """A few kB can claim 30000 x 30000 pixels, which take gigabytes."""
+        png = compressed(photo(64, 48), ".png").data.tobytes()
+        png = png[:16] + struct.pack(">II", 30_000, 30_000) + png[24:]
+        jpeg = compressed(photo(64, 48)).data.tobytes()
+        at = jpeg.index(b"\xff\xc0") + 5
+        jpeg = jpeg[:at] + struct.pack(">HH", 30_000, 30_000) + jpeg[at + 4 :]
+        for data in (png, jpeg):
+            with pytest.raises(ImageError, match="claims 30000x30000 pixels: accepted are up to 64 million"):
+                open_image(SimpleNamespace(format="", data=array.array("B", data)))
+
+    @pytest.mark.parametrize("marker", [b"\xff\x00", b"\xff\x01", b"\xff\xd0", b"\xff\xd7"])
+    def test_no_other_frame_header_is_found_than_by_the_decoder(self, marker: bytes) -> None:
+        """A decoder goes on right after a marker without a length; a small picture hid a large one so."""
+        jpeg = compressed(photo(64, 48)).data.tobytes()
+        small = b"\xff\xc0" + struct.pack(">HBHHB", 17, 8, 8, 8, 3)
+        hidden = jpeg[:2] + marker + b"\x00\x10" + b"\x00" * 14 + small + jpeg[2:]
+        with pytest.raises(ImageError, match="no frame header"):
+            open_image(SimpleNamespace(format="", data=array.array("B", hidden)))
+
+    def test_a_jpeg_of_many_scans_is_refused(self) -> None:
+        """Each of them goes over the whole picture: a few MB would take many seconds."""
+        flags = [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]
+        jpeg = cv2.imencode(".jpg", photo(64, 48), flags)[1].tobytes()
+        last = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+        open_image(SimpleNamespace(format="", data=array.array("B", jpeg))).cut(0, 0, 64, 48)
+        many = jpeg[:-2] + 95 * last + jpeg[-2:]
+        with pytest.raises(ImageError, match="64x48 pixels.* has 105 scans: accepted are up to 100"):
+            open_image(SimpleNamespace(format="", data=array.array("B", many)))
 
     def test_deep_png_is_refused(self) -> None:
         data = cv2.imencode(".png", np.zeros((8, 8), np.uint16))[1].tobytes()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from distill_tracker_ros.nodes.windows import Summary, Window
+from distill_tracker_ros.nodes.windows import MOST_ENTRIES, Summary, Window
 
 SECOND = 1_000_000_000
 
@@ -33,9 +33,9 @@ def test_the_rate_falls_when_nothing_more_comes() -> None:
 
 def test_the_rate_of_nothing_and_of_one() -> None:
     window = Window(5 * SECOND)
-    assert window.rate_hz(SECOND) == 0.0 and window.newest_ns is None
+    assert window.rate_hz(SECOND) == 0.0 and window.newest_ns(SECOND) is None
     window.add(SECOND)
-    assert window.rate_hz(SECOND) == 0.0 and window.newest_ns == SECOND
+    assert window.rate_hz(SECOND) == 0.0 and window.newest_ns(SECOND) == SECOND
     window.add(SECOND)  # two at the same time
     assert window.rate_hz(SECOND) == 0.0
 
@@ -63,3 +63,23 @@ def test_a_clock_that_jumps_back_begins_anew() -> None:
     assert window.count(SECOND) == 1
     window.add(2 * SECOND, 3.0)
     assert window.summary(2 * SECOND) == Summary(2.0, 3.0, 3.0)
+
+
+def test_after_a_jump_back_a_reader_sees_nothing_of_the_future() -> None:
+    window = at_rate(30.0, 5.0, start_ns=1000 * SECOND)
+    assert window.count(500 * SECOND) == 0 and window.rate_hz(500 * SECOND) == 0.0
+    assert window.newest_ns(500 * SECOND) is None
+
+
+def test_a_reader_a_little_behind_the_writer_forgets_nothing() -> None:
+    window = at_rate(30.0, 5.0)
+    assert window.count(6 * SECOND - 1_000_000) == 150
+    assert window.newest_ns(6 * SECOND - 1_000_000) == 6 * SECOND
+
+
+def test_a_clock_that_stands_still_does_not_fill_the_memory() -> None:
+    window = Window(5 * SECOND)
+    for value in range(3 * MOST_ENTRIES):
+        window.add(0, float(value))
+    assert window.count(0) == MOST_ENTRIES
+    assert window.summary(0).worst == 3 * MOST_ENTRIES - 1  # type: ignore[union-attr]
