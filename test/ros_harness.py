@@ -39,7 +39,18 @@ class NodeProcess:
     def __init__(
         self, module: str, folder: Path, *arguments: str, env: Mapping[str, str] | None = None
     ) -> None:
-        self._log = folder / f"{module}_{time.monotonic_ns()}.log"
+        command = [sys.executable, "-m", f"distill_tracker_ros.nodes.{module}", *arguments]
+        self._start(command, folder, env)
+
+    @classmethod
+    def of(cls, command: list[str], folder: Path) -> NodeProcess:
+        """Another command that runs nodes."""
+        process = cls.__new__(cls)
+        process._start(command, folder, None)
+        return process
+
+    def _start(self, command: list[str], folder: Path, env: Mapping[str, str] | None) -> None:
+        self._log = folder / f"process_{time.monotonic_ns()}.log"
         environment = os.environ | {
             "ROS_DOMAIN_ID": str(domain_id()),
             "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
@@ -48,7 +59,7 @@ class NodeProcess:
         }
         with self._log.open("w") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", f"distill_tracker_ros.nodes.{module}", *arguments],
+                command,
                 env=environment | dict(env or {}),
                 cwd=ROOT,
                 stdout=log,
