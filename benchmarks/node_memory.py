@@ -84,10 +84,10 @@ def measure(model: Path, backend: str, images: list[int], log: Path) -> list[flo
     return sizes_mb
 
 
-def resident_mb(pid: int) -> float:
-    """Physical memory that a process holds, MB (Linux)."""
+def resident_mb(pid: int, kind: str = "VmRSS") -> float:
+    """Physical memory that a process holds, MB (Linux); of it RssAnon, RssFile or RssShmem."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
+        if line.startswith(f"{kind}:"):
             return int(line.split()[1]) * 1024 / 1e6
     raise CommandError(f"the kernel does not tell the memory of process {pid}")
 

@@ -42,16 +42,21 @@ def own_graph(log_folder: Path) -> Iterator[None]:
 class NodeProcess:
     """A node in a process of its own; its output goes to a file. Use it in a `with` block."""
 
-    def __init__(self, module: str, log_folder: Path, **parameters: Parameter) -> None:
+    def __init__(
+        self, module: str, log_folder: Path, *, namespace: str = "", **parameters: Parameter
+    ) -> None:
         """
         Args:
             module: of distill_tracker_ros.nodes.
             log_folder: gets `<module>.log`.
+            namespace: of the node, without slashes at its ends; empty = the root.
             parameters: of the node.
         """
         self.module = module
         self._log = log_folder / f"{module}.log"
         command = [sys.executable, "-m", f"distill_tracker_ros.nodes.{module}", "--ros-args"]
+        if namespace:
+            command += ["-r", f"__ns:=/{namespace}"]
         for name, value in parameters.items():
             command += ["-p", f"{name}:={_yaml(value)}"]
         # An interrupt waits: a Popen that it breaks off leaves a process that nobody knows.

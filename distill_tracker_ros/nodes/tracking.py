@@ -37,7 +37,7 @@ KEEP_PERIOD_S = 0.5  # between two hand-outs of the targets for a restart
 class Arrival:
     """An image message, and the time that counts for it."""
 
-    msg: Any  # sensor_msgs/Image or CompressedImage
+    msg: Any  # sensor_msgs/Image or CompressedImage; None if it was refused
     stamp_ns: int  # of its header, or when it arrived if that is zero
 
 
@@ -114,6 +114,8 @@ class Tracking:
         self._kept_s = 0.0  # by time.monotonic
         self._failures = 0  # images in a row on which the engine failed
         self._left_behind = False
+        self._refusal: Future[None] = Future()  # the last image that was refused for its stamp
+        self._refusal.set_result(None)
         self._worker: Worker[Arrival] = Worker(
             self._process, self._remember, lambda error: failed("publishing failed", error)
         )
@@ -124,8 +126,11 @@ class Tracking:
         try:
             self._timeline.check(arrival.stamp_ns)
         except StampError as error:
-            refused = self._worker.submit(partial(self._refuse, arrival, error))
-            if refused.done() and (refused.cancelled() or refused.exception()):  # too much is waiting
+            if self._refusal.done():
+                # Without the picture: what waits must not fill the memory.
+                told = Arrival(None, arrival.stamp_ns)
+                self._refusal = self._worker.submit(partial(self._refuse, told, error))
+            else:  # one waits to be told already
                 self.counts.dropped += 1
         else:
             self.counts.dropped += self._worker.offer(arrival)

@@ -1,4 +1,4 @@
-"""Targets in a file: they come back as they were, and a file that is no such file is refused in a sentence."""
+"""Targets in a file: they come back as they were, and any other file is refused in a sentence."""
 
 from __future__ import annotations
 
@@ -108,6 +108,14 @@ def test_pickles_are_not_opened(tmp_path: Path) -> None:
     with pytest.raises(StateFileError, match="cannot be read"):
         load(tmp_path / "t.npz", "stub")
     assert not (tmp_path / "harm").exists()
+
+
+def test_a_description_that_is_nested_for_ever(tmp_path: Path) -> None:
+    """Bug: the RecursionError of the reader came through, and the node did not start."""
+    path = tmp_path / "t.npz"
+    np.savez(path, about=np.frombuffer(b"[" * 100_000, np.uint8))
+    with pytest.raises(StateFileError, match="t.npz cannot be read: RecursionError"):
+        load(path, "stub")
 
 
 def test_the_keeper_tells_and_goes_on(tmp_path: Path, saved: tuple[SavedTarget, ...]) -> None:
