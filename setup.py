@@ -34,6 +34,7 @@ setup(
         (SHARE, ["package.xml"]),
         (f"{SHARE}/launch", sorted(glob("launch/*.launch.py"))),
         folder("config"),
+        folder("config/security"),
         *(folder(path) for path in sorted(glob("models/*/"))),
     ],
     install_requires=["setuptools"],

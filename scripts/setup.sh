@@ -7,16 +7,16 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
-uv_version=0.13.9
 venv=$PWD/.venv
+hashed=requirements/hashed # made by scripts/pin.sh: what does not have one of these hashes is not installed
 
 say() { echo "setup: $*"; }
 fail() { echo "setup: $*" >&2; exit 1; }
 
 level=${1:-runtime}
 case $level in
-  runtime) requirements=(requirements/ros.txt requirements/runtime.txt) ;;
-  test) requirements=(requirements/{ros,runtime,test,training}.txt) ;;
+  runtime) requirements=($hashed/{ros,runtime}.txt) ;;
+  test) requirements=($hashed/{ros,runtime,test,training}.txt) ;;
   *) fail "unknown level '$level'. Usage: scripts/setup.sh [runtime|test]" ;;
 esac
 
@@ -80,12 +80,13 @@ make_venv() {
   rm -rf install build/.setup_stamp build/{vision_msgs,distill_tracker_msgs,distill_tracker_ros}
   "$python" -m venv --clear "$venv" ||
     fail "$python cannot make virtual environments. Install them (Ubuntu 24.04: sudo apt install python3.12-venv)"
-  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "uv==$uv_version"
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes -r $hashed/setup.txt
   echo "$PWD" >"$venv/.made_in"
 }
 
 install_requirements() {
-  local stamp=$venv/.stamp_$level wanted arguments=() file
+  # Without isolation what comes as source is built by the setuptools that was checked, and not by the newest there is.
+  local stamp=$venv/.stamp_$level wanted arguments=(--require-hashes --no-build-isolation) file
   wanted=$(digest "${requirements[@]}")
   [[ $(cat "$stamp" 2>/dev/null) == "$wanted" ]] && return
   say "installing ${requirements[*]}"
@@ -93,7 +94,7 @@ install_requirements() {
   [[ -t 2 ]] || arguments+=(--quiet) # progress is for a terminal, not for a log
   if ! "$venv/bin/uv" pip install --python "$venv/bin/python" "${arguments[@]}"; then
     say "uv could not install them; trying pip, which reads pip's own configuration of indexes"
-    "$venv/bin/python" -m pip install --disable-pip-version-check "${arguments[@]}"
+    "$venv/bin/python" -m pip install --disable-pip-version-check --use-pep517 "${arguments[@]}"
   fi
   # The wheels' CMake exports name an include directory of the machine that built them; it does not exist here.
   { grep -rlZ /opt/python/cp312 "$venv/share" --include='*Export.cmake' || true; } | xargs -0r \

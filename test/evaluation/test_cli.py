@@ -184,7 +184,7 @@ def test_doctor_lists_everything(tmp_path: Path, capsys: pytest.CaptureFixture[s
     out = capsys.readouterr().out.splitlines()
     assert len(out) == len(findings)
     for line, finding in zip(out, findings, strict=True):
-        assert line.startswith("OK" if finding["ok"] else "MISSING")
+        assert line.startswith("OK" if finding["ok"] else "MEND")
         assert finding["name"] in line
         assert finding["detail"]
     names = {finding["name"] for finding in findings}

@@ -1,21 +1,20 @@
-"""What this machine has of what the tracker needs, and what to do about the rest."""
+"""Python and its packages, GPU, ROS packages, models."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import shutil
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .runtime.load import load_engine, shipped_models
-from .runtime.manifest import BundleError
-from .runtime.tensorrt import compat, cuda
+from ..runtime.load import load_engine, shipped_models
+from ..runtime.manifest import BundleError
+from ..runtime.tensorrt import compat, cuda
+from .finding import Finding
 
-_INSTALL = "run: make setup (or install requirements/runtime.txt)"
+_INSTALL = "run: make setup (or install requirements/hashed/runtime.txt)"
 _SOURCE_ROS = "source ROS 2, or in a checkout: . install/setup.bash"
 _BUILD = "build the workspace and source it: make setup && . install/setup.bash"
 _PYTHON_PACKAGES = {  # import name -> name of the distribution
@@ -35,20 +34,10 @@ _ROS_PACKAGES = {
     "vision_msgs": _BUILD,
     "distill_tracker_msgs": _BUILD,
 }
-_LEAST_SHM_BYTES = 64 * 2**20  # twice the segment of config/fastdds_large_images.xml
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked for."""
-
-    name: str
-    ok: bool
-    detail: str  # what was found, or what to do
-
-
-def examine() -> Iterator[Finding]:
-    """Look for everything, cheap things first."""
+def packages() -> Iterator[Finding]:
+    """Everything but the models."""
     python = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", sys.version_info >= (3, 10), f"{python} (3.10 or newer is needed)")
     for module, distribution in _PYTHON_PACKAGES.items():
@@ -58,8 +47,6 @@ def examine() -> Iterator[Finding]:
     for package, advice in _ROS_PACKAGES.items():
         place = _installed(package)
         yield Finding(f"ROS package {package}", place is not None, place or advice)
-    yield _shared_memory()
-    yield from _models()
 
 
 def _installed(package: str) -> str | None:
@@ -108,21 +95,12 @@ def _gpu() -> Iterator[Finding]:
         yield Finding("TensorRT", True, f"{trt.__name__} {trt.__version__}")
 
 
-def _shared_memory(folder: Path = Path("/dev/shm")) -> Finding:
-    if not folder.is_dir():
-        return Finding(str(folder), False, "not there: large images between processes will be slow or lost")
-    size = shutil.disk_usage(folder).total
-    text = f"{size / 2**20:.0f} MiB"
-    if size < _LEAST_SHM_BYTES:
-        return Finding(str(folder), False, f"{text}: give the container --shm-size={_LEAST_SHM_BYTES >> 20}m")
-    return Finding(str(folder), True, text)
-
-
-def _models() -> Iterator[Finding]:
-    models = shipped_models()
-    if not models:
+def models() -> Iterator[Finding]:
+    """Each shipped model, loaded and run."""
+    shipped = shipped_models()
+    if not shipped:
         yield Finding("models", False, "no folder in models/ has a manifest.yaml")
-    for name, folder in sorted(models.items()):
+    for name, folder in sorted(shipped.items()):
         try:
             load_engine(folder).close()
         except (BundleError, ValueError, ImportError) as error:
