@@ -1,4 +1,4 @@
-"""python -m training <train | describe | show-batch | curves | ablate | compare | export | card>"""
+"""python -m training COMMAND: from data to a model bundle with scores and a calibrated confidence."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ examples:
   torchrun --nproc_per_node 4 -m training train training/recipes/eatrack_small.yaml --data DATA
   python -m training curves runs/eatrack_small --output curves.png
   python -m training export runs/eatrack_small/student.pt --name eatrack_small --output models/eatrack_small
+  python -m training calibrate models/eatrack_small --recipe training/recipes/eatrack_small.yaml --data DATA
   python -m training card models/eatrack_small evaluation.json --notes notes.md
 
 DATA is a folder of data sets: GOT-10k, LaSOT, TrackingNet, VisDrone-SOT and COCO as they are published, or
@@ -118,6 +119,19 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--precision", choices=["float32", "float16"], default="float32")
     export.add_argument("--data", nargs="*", default=[], help="names and licences of the training data")
 
+    calibrate = command(
+        "calibrate", _calibrate, "make the confidence of bundles the probability that their box is right"
+    )
+    calibrate.add_argument("bundles", nargs="+", metavar="bundle", help="its manifest is written anew")
+    calibrate.add_argument("--recipe", type=Path, required=True, help="names the tracks that were held out")
+    _add_data(calibrate)
+    calibrate.add_argument(
+        "--flights", type=int, default=60, help="synthetic videos beside them (default: %(default)s)"
+    )
+    calibrate.add_argument(
+        "--sequences", type=Path, help="more videos, neither trained on nor to be scored on"
+    )
+
     card = command("card", _card, "write the scores of an evaluation into a bundle, and its model card")
     card.add_argument("bundle", type=Path)
     card.add_argument("evaluation", type=Path, help="JSON of `distill-tracker evaluate --json`")
@@ -198,6 +212,15 @@ def _export(options: argparse.Namespace) -> None:
         data=options.data,
     )
     _say(f"wrote {bundle}")
+
+
+def _calibrate(options: argparse.Namespace) -> None:
+    from .calibrate import calibrate, videos_of
+    from .recipe import read_recipe
+
+    videos = videos_of(read_recipe(options.recipe), options.data, options.flights, options.sequences)
+    for bundle in options.bundles:
+        _say(calibrate(bundle, videos))
 
 
 def _card(options: argparse.Namespace) -> None:

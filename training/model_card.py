@@ -80,6 +80,7 @@ def model_card(manifest: Manifest, notes: str) -> str:
             [(name, f"{value:.3f}") for name, value in scores["success_auc_by_sequence"].items()],
         ),
         "",
+        *_confidence(manifest),
         "## Training",
         "",
         *_table(("", ""), [(key.replace("_", " "), value) for key, value in about.items()]),
@@ -93,6 +94,21 @@ def model_card(manifest: Manifest, notes: str) -> str:
         + ".",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _confidence(manifest: Manifest) -> list[str]:
+    """A section on what it is worth, if that was measured."""
+    if (found := manifest.calibrated) is None:
+        return []
+    return [
+        "## Confidence",
+        "",
+        f"The probability that the box is right (IoU > 0.5), calibrated on {found.data} ({found.frames} "
+        "frames), none of them among the sequences above. Expected calibration error "
+        f"{found.error_before:.3f} before, {found.error_after:.3f} after, of each video under a calibration "
+        "made on the others.",
+        "",
+    ]
 
 
 def _table(header: tuple[str, str], rows: list[tuple[str, Any]]) -> list[str]:

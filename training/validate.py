@@ -12,6 +12,7 @@ from distill_tracker_ros.core.boxes import Boxes
 from distill_tracker_ros.core.config import TrackerConfig
 from distill_tracker_ros.core.engine import Engine
 from distill_tracker_ros.core.frame import ArrayFrame
+from distill_tracker_ros.core.tracker import Track
 from distill_tracker_ros.evaluation import metrics, sequences
 from distill_tracker_ros.evaluation.replay import (
     DEFAULT_RATE_HZ,
@@ -102,8 +103,13 @@ def validate(student: Network, videos: Sequence[Video]) -> float:
 
 def success_auc(engine: Engine, video: Video, config: TrackerConfig | None = None) -> float:
     """Of one pass from the first box; frames without truth left out."""
+    boxes = [track.box_xywh for track in tracks_of(engine, video, config)]
+    return metrics.score(boxes, video.truth_xywh).success_auc
+
+
+def tracks_of(engine: Engine, video: Video, config: TrackerConfig | None = None) -> list[Track]:
+    """One pass from the first box, a track a frame."""
     stamps = regular_stamps_ns(len(video.frames), video.rate_hz)
     tracker = SessionTracker(engine, config)
     made = steps(tracker, map(ArrayFrame, video.frames), video.truth_xywh[0], stamps.tolist())
-    boxes = [step.track.box_xywh for step in made]
-    return metrics.score(boxes, video.truth_xywh).success_auc
+    return [step.track for step in made]

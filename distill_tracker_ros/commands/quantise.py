@@ -13,6 +13,7 @@ from tqdm import tqdm
 from .. import command_line
 from ..command_line import CommandError
 from ..core.boxes import Boxes
+from ..core.calibration import Calibration
 from ..core.frame import ArrayFrame
 from ..evaluation import sequences
 from ..evaluation.source import Source
@@ -80,6 +81,11 @@ def run(arguments: argparse.Namespace) -> int:
     print(f"{arguments.output}: {found}")
     if not found.passed:
         print("the parity gate does NOT pass: this bundle was written by --force")
+    if manifest.spec.calibration != Calibration():
+        print(
+            f"its confidence is calibrated as that of {manifest.spec.name}: "
+            "python -m training calibrate gives it its own"
+        )
     return 0
 
 

@@ -113,7 +113,7 @@ class TrackerConfig:
     region_growth_max: float = option(1.6, "largest search region, in usual ones", 1.0, 8.0)
     redetect: bool = option(True, "scan the whole frame for a LOST target")
     redetect_threshold: float = option(
-        0.0, "confidence a scanned place needs, twice; 0 = halfway from the lost threshold to 1", 0.0, 1.0
+        0.0, "confidence a scanned place needs, twice; 0 = the model's own value", 0.0, 1.0
     )
     redetect_tiles: int = option(
         3, "tiles of the frame scanned per update while LOST (bounds the cost)", 1, 64

@@ -82,6 +82,8 @@ def cut(frame: Frame, region: Region, size: int) -> Pixels:
         region.x + pad.left, region.y + pad.top, width, height, region.side / size
     )
     while max(pixels.shape[:2]) * region.side >= HALVE_FROM * size * max(width, height):
+        if max(pixels.shape[:2]) == 1:  # what lies in the frame is less than a pixel of the result
+            return np.zeros((size, size, 3), np.uint8)
         pixels = halved(pixels)
     if any(pad):
         # Below 1 when shrunk already; of its own on each axis, for a narrow strip is rounded much.

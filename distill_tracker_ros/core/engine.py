@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from .calibration import Calibration
 from .config import UpdateConfig
 
 # What `encode_template` gave, for the engine that gave it: arrays of its runtime, perhaps on a device.
@@ -41,7 +42,10 @@ class ModelSpec:
     embedding_size: int  # E, 0 when the search graph gives none
     update: UpdateConfig  # how the template is refreshed: the rule and its numbers
     confidence_kind: Literal["probability", "peakedness"]
-    lost_threshold: float
+    lost_threshold: float  # of the calibrated confidence, as all thresholds
+    tracking_threshold: float = 0.0  # from which the box is believed; 0 = the lost threshold
+    redetect_threshold: float = 0.0  # what a scanned place needs; 0 = halfway from the lost threshold to 1
+    calibration: Calibration = Calibration()  # peak of the score map -> confidence
 
 
 class SearchOutput(NamedTuple):

@@ -13,10 +13,11 @@ from . import boxes
 from .config import SessionConfig, TrackerConfig
 from .engine import Engine
 from .frame import Frame
+from .texts import InputError, shown
 from .tracker import Snapshot, Track, Tracker, describe_change, update_together
 
 
-class TargetError(ValueError):
+class TargetError(InputError):
     """A target that cannot be set or cleared; the text says why and what is accepted."""
 
 
@@ -139,7 +140,7 @@ class Session:
             TargetError: no target has this id.
         """
         if id and id not in self._trackers:
-            raise TargetError(f"no target has the id {id!r}; tracked are {sorted(self._trackers)}")
+            raise TargetError(f"no target has the id {shown(id)}; tracked are {sorted(self._trackers)}")
         dropped = [id] if id else list(self._trackers)
         for key in dropped:
             del self._trackers[key], self._targets[key]

@@ -34,7 +34,7 @@ class TrackState(IntEnum):
     """How far a track can be trusted; the numbers are those of distill_tracker_msgs/TrackedTarget."""
 
     TRACKING = 1  # seen in this frame
-    UNCERTAIN = 2  # below the threshold: the box is held where it was
+    UNCERTAIN = 2  # in doubt: the box follows a likeness, or is held where it was when there is none
     LOST = 3  # not seen for longer than lost_after_ms: the frame is being scanned
 
 
@@ -43,10 +43,10 @@ class Track:
     """What is known of one target after one frame."""
 
     box_xywh: Boxes  # frame pixels; the last accepted box
-    confidence: float  # 0..1, score of this frame
+    confidence: float  # 0..1, that the box of this frame is right, if the model is calibrated
     state: TrackState
     stamp_ns: int  # of this frame
-    last_seen_ns: int  # of the frame in which the box was accepted
+    last_seen_ns: int  # of the last frame in which it was TRACKING
     age_frames: int  # frames since the target was set
     reason: str = ""  # why it is not TRACKING, in words
 
@@ -111,6 +111,7 @@ class Tracker:
         self.update_rule = _UPDATE_RULES[type(self._spec.update)](self._spec.update, self._age)
         self._initial_crop, self._latest_crop = snapshot.initial_crop, snapshot.latest_crop
         self._template_state = self._encode(self._latest_crop)
+        self.refreshed_ns: int | None = None  # stamp of the frame of the last refresh of the template
 
     @property
     def track(self) -> Track:
@@ -206,35 +207,40 @@ class Tracker:
         peaks = [peak(s, b, window) for s, b in zip(output.score_map, output.box_map, strict=True)]
         index = max(range(len(peaks)), key=lambda i: peaks[i].confidence)
         box_xywh = crop.box_to_frame(peaks[index].box_cxcywh, regions[index])
-        return index, Peak(boxes.xywh_to_cxcywh(box_xywh), peaks[index].confidence)
+        confidence = self._spec.calibration(peaks[index].confidence)
+        return index, Peak(boxes.xywh_to_cxcywh(box_xywh), confidence)
 
     def _move(self, box_xywh: Boxes, stamp_ns: int) -> None:
-        """The state machine: accept the box, hold the old one, or scan for the target."""
+        """The state machine: believe the box, follow it in doubt, hold the old one, or scan for the target."""
         config = self.config
         box_xywh = boxes.clip(box_xywh, *self._frame_size, config.min_side_px)
         if not self._scan:
             box_xywh = boxes.resize_towards(box_xywh, self._box, config.size_rate)
             box_xywh = boxes.clip(box_xywh, *self._frame_size, config.min_side_px)
-        threshold = config.lost_threshold or self._spec.lost_threshold
         if self._scan:
-            needed = config.redetect_threshold or (1 + threshold) / 2
+            needed = (
+                config.redetect_threshold or self._spec.redetect_threshold or (1 + self._lost_threshold) / 2
+            )
             accepted = self._scan.judge(box_xywh, self._confidence, needed)
         else:
-            accepted = self._confidence >= threshold
-        unseen_ns = stamp_ns - self._last_seen_ns
+            accepted = self._confidence >= self._lost_threshold
         if accepted:
-            self._box = box_xywh
-            self._last_seen_ns = stamp_ns
-            self.state = TrackState.TRACKING
-            self._growth, self._scan = 1.0, None
+            self._box, self._growth = box_xywh, 1.0
+        else:
+            self._growth = min(self._growth * config.region_growth, config.region_growth_max)
+        unseen_ns = stamp_ns - self._last_seen_ns
+        if accepted and (self._scan or self._confidence >= self._spec.tracking_threshold):
+            self.state, self._scan, self._last_seen_ns = TrackState.TRACKING, None, stamp_ns
         elif self.state is TrackState.LOST or unseen_ns >= config.lost_after_ms * 1_000_000:
             self.state = TrackState.LOST
             if self._scan is None:
                 self._scan = self._new_scan()
         else:
             self.state = TrackState.UNCERTAIN
-        if not accepted:
-            self._growth = min(self._growth * config.region_growth, config.region_growth_max)
+
+    @property
+    def _lost_threshold(self) -> float:
+        return self.config.lost_threshold or self._spec.lost_threshold
 
     def _new_scan(self) -> Scan | None:
         if not self.config.redetect:
@@ -248,6 +254,8 @@ class Tracker:
             return f"the picture shows nothing where it is searched for (grey level {mean.mean():.0f} of 255)"
         if self._scan and self._scan.has_candidate:
             return "something like it was found: a second look decides"
+        if self._scan is None and self._confidence >= self._lost_threshold:
+            return f"what is followed may be something else (confidence {self._confidence:.2f})"
         (x1, y1, x2, y2), (width, height) = boxes.xywh_to_xyxy(self._box), self._frame_size
         touched = {"left": x1 < 1, "right": x2 > width - 1, "top": y1 < 1, "bottom": y2 > height - 1}
         if sides := [side for side, touches in touched.items() if touches]:
@@ -267,7 +275,7 @@ class Tracker:
         latest = self.update_rule.refresh(self._age, self._initial_crop)
         if latest is not None:
             self._template_state = self._encode(latest)
-            self._latest_crop = latest
+            self._latest_crop, self.refreshed_ns = latest, self._stamp_ns
 
     def _encode(self, latest_crop: NDArray[np.uint8]) -> State:
         """The states for the initial crop in slot 1 and `latest_crop` in all other slots."""

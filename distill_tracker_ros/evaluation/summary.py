@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from . import calibration, got10k, long_term, vot
+from . import absence, calibration, got10k, long_term, vot
 from .metrics import Curves, Policy, mean, score
 from .protocols import by_parent
 from .runs import Run, TrackedSequence
@@ -52,6 +53,7 @@ def summary(run: Run, policy: Policy = "clean") -> dict[str, Any]:
         "attributes": _by_attribute(groups, curves),
         "got10k": _got10k(tracked),
         "long_term": _long_term(tracked),
+        "absence": _absence(tracked),
         "vot": _vot(groups) if protocol == "vot" else None,
         "calibration": _calibration(tracked),
         "per_sequence": {
@@ -195,6 +197,23 @@ def _long_term(tracked: Sequence[TrackedSequence]) -> dict[str, Any] | None:
             "precision": [d.precision for d in found.by_confidence],
             "recall": [d.recall for d in found.by_confidence],
         },
+    }
+
+
+def _absence(tracked: Sequence[TrackedSequence]) -> dict[str, Any]:
+    found = absence.score(tracked)
+    return {
+        "absences": len(found.each),
+        "said_lost": len(found.lost_after_s),
+        "lost_after_s_median": _quantile(found.lost_after_s, 0.5),
+        "lost_after_s_longest": max(found.lost_after_s, default=None),
+        "claimed_share": found.claimed_share,
+        "returns": found.returns,
+        "found_again": len(found.found_after_s),
+        "found_after_s_median": _quantile(found.found_after_s, 0.5),
+        "found_after_s_longest": max(found.found_after_s, default=None),
+        "false_losses": found.false_losses,
+        "each": [asdict(each) for each in found.each],
     }
 
 

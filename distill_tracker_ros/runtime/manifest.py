@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import math
+import os
+import re
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -12,8 +15,11 @@ from typing import Any
 import numpy as np
 import yaml
 
+from ..core.calibration import Calibration
 from ..core.config import UPDATE_RULES, UpdateConfig
 from ..core.engine import ModelSpec, TensorSpec
+from ..core.texts import InputError, shown
+from .plain_yaml import read_yaml
 
 FORMAT = 1
 FILE_NAME = "manifest.yaml"
@@ -22,11 +28,17 @@ _KEYS = (
     *("format", "name", "method", "template", "search", "output", "states", "update", "confidence"),
     *("graphs", "opset", "provenance", "scores", "parity"),
 )
+LONGEST_NAME = 100  # characters
+LARGEST_GRAPH = 2**31 - 1  # bytes; more is no ONNX file
+# The text `location` as ONNX stores the name of another file, whichever way its lengths are written.
+_OUTSIDE = re.compile(rb"(\x0a|\x8a\x80*\x00)(\x08|\x88\x80*\x00)location")
+_CONFIDENCE_KEYS = ("kind", "lost_threshold", "tracking_threshold", "redetect_threshold", "calibration")
 _DTYPES = ("float32", "float16")
 _KINDS = ("probability", "peakedness")
+_MOST = 100.0  # of the numbers of a calibration, far beyond any that is fitted
 
 
-class BundleError(ValueError):
+class BundleError(InputError):
     """A model bundle that cannot be used; the text names the file, what is wrong, and what is accepted."""
 
 
@@ -42,6 +54,40 @@ class Graph:
         """The entry for a file as it is now."""
         return cls(path.name, hashlib.sha256(path.read_bytes()).hexdigest())
 
+    def read(self, folder: Path) -> bytes:
+        """The file, whole and unchanged. What is loaded are these bytes: the file is not looked at again.
+
+        Raises:
+            BundleError: it cannot be read, has another digest, or wants data that lie outside of it.
+        """
+        path = folder / self.file
+        try:
+            size = path.stat().st_size
+            if size > LARGEST_GRAPH:
+                raise BundleError(f"{path} has {size} bytes: accepted are up to {LARGEST_GRAPH}")
+            content = path.read_bytes()
+        except OSError as error:
+            raise BundleError(f"{path} cannot be read: {error.strerror}") from error
+        found = hashlib.sha256(content).hexdigest()
+        if found != self.sha256:
+            raise BundleError(
+                f"{path} has the sha256 {found[:12]}..., but by {FILE_NAME} it is {self.sha256[:12]}...: "
+                "the file was changed or did not arrive whole"
+            )
+        if _OUTSIDE.search(content):
+            raise BundleError(f"{path} keeps weights in another file (external data): export it as one file")
+        return content
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """How the calibration of the confidence came about; the errors are expected calibration errors."""
+
+    error_before: float  # 0..1, of the scores
+    error_after: float  # 0..1, of the confidences, on videos that had no part in the calibration
+    frames: int
+    data: str  # in words
+
 
 @dataclass(frozen=True)
 class Manifest:
@@ -54,6 +100,7 @@ class Manifest:
     provenance: Mapping[str, Any] = field(default_factory=dict)  # where the weights come from
     scores: Mapping[str, Any] = field(default_factory=dict)  # measured, with their conditions
     parity: Mapping[str, float] = field(default_factory=dict)  # error of the graphs against training
+    calibrated: Calibrated | None = None  # None = its calibration was not measured with these graphs
 
 
 @dataclass(frozen=True)
@@ -90,11 +137,11 @@ def read_manifest(path: Path) -> Manifest:
             range, or the format is one that this release does not read.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BundleError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        content = read_yaml(path)
+    except ValueError as error:
+        raise BundleError(str(error)) from error
     if isinstance(content, dict) and content.get("format", FORMAT) != FORMAT:
-        raise BundleError(f"{path}: format = {content['format']!r}: this release reads format {FORMAT}")
+        raise BundleError(f"{path}: format = {shown(content['format'])}: this release reads format {FORMAT}")
     return _manifest(_Section(path, content))
 
 
@@ -124,7 +171,7 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
         },
         "states": [{"name": s.name, "shape": list(s.shape), "dtype": s.dtype} for s in spec.states],
         "update": {"rule": spec.update.rule, **asdict(spec.update)},
-        "confidence": {"kind": spec.confidence_kind, "lost_threshold": spec.lost_threshold},
+        "confidence": _confidence(manifest),
         "graphs": {"template": asdict(manifest.template), "search": asdict(manifest.search)},
         "opset": manifest.opset,
         "provenance": manifest.provenance,
@@ -134,7 +181,9 @@ def write_manifest(path: Path, manifest: Manifest) -> None:
     content = _plain(content)
     _manifest(_Section(path, content))
     text = yaml.safe_dump(content, sort_keys=False, default_flow_style=None, allow_unicode=True, width=110)
-    path.write_text(text, encoding="utf-8")
+    aside = path.with_name(f".{path.name}.{os.getpid()}")  # then renamed: nobody finds half a file
+    aside.write_text(text, encoding="utf-8")
+    aside.replace(path)
 
 
 def _manifest(top: _Section) -> Manifest:
@@ -145,11 +194,12 @@ def _manifest(top: _Section) -> Manifest:
     output = top.section("output", ("grid", "window_weight", "embedding"))
     update_section = top.section("update", None)
     update = _update(update_section)
-    confidence = top.section("confidence", ("kind", "lost_threshold"))
+    confidence = top.section("confidence", _CONFIDENCE_KEYS)
+    calibration, calibrated = _calibration(confidence)
     graphs = top.section("graphs", ("template", "search"))
     spec = ModelSpec(
-        name=top.text("name"),
-        method=top.text("method"),
+        name=top.name("name"),
+        method=top.name("method"),
         template_slots=template.integer("slots", 1, 16),
         template_size=template.integer("size", 16, 1024),
         template_factor=template.number("factor", 1.0, 16.0),
@@ -162,6 +212,9 @@ def _manifest(top: _Section) -> Manifest:
         update=update,
         confidence_kind=confidence.one_of("kind", _KINDS),  # type: ignore[arg-type]
         lost_threshold=confidence.number("lost_threshold", 0.0, 1.0),
+        tracking_threshold=confidence.number("tracking_threshold", 0.0, 1.0, default=0.0),
+        redetect_threshold=confidence.number("redetect_threshold", 0.0, 1.0, default=0.0),
+        calibration=calibration,
     )
     if spec.template_slots < update.least_slots or spec.embedding_size < update.least_embedding:
         raise update_section.error(
@@ -177,6 +230,39 @@ def _manifest(top: _Section) -> Manifest:
         provenance=top.free("provenance"),
         scores=top.free("scores"),
         parity=top.numbers("parity"),
+        calibrated=calibrated,
+    )
+
+
+def _confidence(manifest: Manifest) -> dict[str, Any]:
+    """The section, without what is as by default."""
+    spec, calibrated = manifest.spec, manifest.calibrated
+    section: dict[str, Any] = {"kind": spec.confidence_kind, "lost_threshold": spec.lost_threshold}
+    for key in ("tracking_threshold", "redetect_threshold"):
+        if value := getattr(spec, key):
+            section[key] = value
+    if calibrated or spec.calibration != Calibration():
+        section["calibration"] = {**asdict(spec.calibration), **(asdict(calibrated) if calibrated else {})}
+    return section
+
+
+def _calibration(confidence: _Section) -> tuple[Calibration, Calibrated | None]:
+    """The map, and what was measured of it: all of it or nothing."""
+    if "calibration" not in confidence:
+        return Calibration(), None
+    numbers, measured = ([f.name for f in fields(kind)] for kind in (Calibration, Calibrated))
+    section = confidence.section("calibration", (*numbers, *measured))
+    low, high = (section.number(name, 0.0, _MOST) for name in ("low", "high"))
+    if low == high == 0:
+        raise section.error("high", high, "low or high must be above 0")
+    calibration = Calibration(low, high, section.number("offset", -_MOST, _MOST))
+    if not any(name in section for name in measured):
+        return calibration, None
+    return calibration, Calibrated(
+        section.number("error_before", 0.0, 1.0),
+        section.number("error_after", 0.0, 1.0),
+        section.integer("frames", 1, 10**9),
+        section.text("data"),
     )
 
 
@@ -202,9 +288,7 @@ def _update(section: _Section) -> UpdateConfig:
 
 
 def _graph(section: _Section) -> Graph:
-    file, digest = section.text("file"), section.text("sha256")
-    if Path(file).name != file:
-        raise section.error("file", file, "accepted is the name of a file in the same folder")
+    file, digest = section.name("file"), section.text("sha256")
     if len(digest) != 64 or set(digest) - set("0123456789abcdef"):
         raise section.error("sha256", digest, "accepted are 64 lower-case hexadecimal digits")
     return Graph(file, digest)
@@ -214,13 +298,16 @@ class _Section:
     """A mapping of the file that knows where it stands, so that every error can say so."""
 
     def __init__(self, file: Path, content: Any, at: str = "") -> None:
-        if not isinstance(content, dict):
-            place = f"{file}: {at} = {_short(content)}" if at else f"{file} holds {_short(content)}"
+        if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+            place = f"{file}: {at} = {shown(content)}" if at else f"{file} holds {shown(content)}"
             raise BundleError(f"{place}: accepted is a mapping of keys to values")
         self._file, self._content, self._at = file, content, at
 
     def error(self, key: str, value: object, accepted: str) -> BundleError:
-        return BundleError(f"{self._file}: {self._path(key)} = {_short(value)}: {accepted}")
+        return BundleError(f"{self._file}: {self._path(key)} = {shown(value)}: {accepted}")
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._content
 
     def accepts(self, keys: Iterable[str]) -> None:
         """Raise BundleError for the first key that is not one of these."""
@@ -228,7 +315,7 @@ class _Section:
         for key in self._content:
             if key not in accepted:
                 names = ", ".join(accepted)
-                raise BundleError(f"{self._file}: unknown key {self._path(str(key))}: accepted are {names}")
+                raise BundleError(f"{self._file}: unknown key {self._path(key)}: accepted are {names}")
 
     def value(self, key: str, kind: type | tuple[type, ...], accepted: str) -> Any:
         if key not in self._content:
@@ -244,6 +331,15 @@ class _Section:
             raise self.error(key, value, "accepted is a text that is not empty")
         return value
 
+    def name(self, key: str) -> str:
+        """A text that becomes the name of a file, or a part of one."""
+        value = self.text(key)
+        if Path(value).name != value or value == ".." or not value.isprintable() or len(value) > LONGEST_NAME:
+            raise self.error(
+                key, value, f"accepted is a name of up to {LONGEST_NAME} characters, without '/'"
+            )
+        return value
+
     def one_of(self, key: str, accepted: tuple[str, ...]) -> str:
         choices = " or ".join(accepted)
         value: str = self.value(key, str, choices)
@@ -257,11 +353,14 @@ class _Section:
             raise self.error(key, value, f"accepted is a whole number from {low} to {high}")
         return value
 
-    def number(self, key: str, low: float, high: float) -> float:
-        value = float(self.value(key, (int, float), f"a number from {low:g} to {high:g}"))
-        if not (low <= value <= high and math.isfinite(value)):
+    def number(self, key: str, low: float, high: float, default: float | None = None) -> float:
+        """A number in a range; `default` if there is one and the key is missing."""
+        if default is not None and key not in self:
+            return default
+        value = self.value(key, (int, float), f"a number from {low:g} to {high:g}")
+        if not low <= value <= min(high, sys.float_info.max):  # whole numbers may be larger than that, too
             raise self.error(key, value, f"accepted is a finite number from {low:g} to {high:g}")
-        return value
+        return float(value)
 
     def section(self, key: str, keys: Iterable[str] | None) -> _Section:
         """A mapping below this one; `keys` are those it may have (None: to be checked by the caller)."""
@@ -287,6 +386,7 @@ class _Section:
         return {name: found.number(name, 0.0, math.inf) for name in found._content}
 
     def _path(self, key: str) -> str:
+        key = key if key.isprintable() and len(key) <= LONGEST_NAME else shown(key)
         return f"{self._at}.{key}" if self._at else key
 
 
@@ -301,11 +401,6 @@ def _plain(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     raise BundleError(
-        f"a manifest cannot hold {_short(value)} of type {type(value).__name__}: "
+        f"a manifest cannot hold {shown(value)} of type {type(value).__name__}: "
         "accepted are texts, numbers, lists and mappings of these"
     )
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."

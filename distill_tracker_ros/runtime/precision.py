@@ -76,9 +76,10 @@ def converted(folder: Path, manifest: Manifest, precision: str) -> dict[str, Mod
     states = [state.name for state in manifest.spec.states]
     graphs = {}
     for graph in (manifest.template, manifest.search):
+        content = graph.read(folder)
         try:
-            model = onnx.load(folder / graph.file)
-        except Exception as error:  # OSError, and protobuf's own
+            model = onnx.load_from_string(content)
+        except Exception as error:  # protobuf's own
             raise BundleError(f"{folder / graph.file} cannot be read: {error}") from error
         found = precision_of(model)
         if found == "int8":
@@ -104,8 +105,8 @@ def derive(
 
     Args:
         folder, manifest: the original.
-        derived: the new manifest; digests and parity are put in. Scores are left out: they were measured with
-            other graphs.
+        derived: the new manifest; digests and parity are put in. Scores and the errors of the calibration are
+            left out: they were measured with other graphs.
         graphs: file name -> graph.
         output: the new folder; nothing is written there if the graphs differ too much.
         force: write it even then.
@@ -123,7 +124,9 @@ def derive(
         for file, model in graphs.items():
             onnx.save(model, aside / file)
         digests = [Graph.of_file(aside / graph.file) for graph in (manifest.template, manifest.search)]
-        derived = replace(derived, template=digests[0], search=digests[1], scores={}, parity={})
+        derived = replace(
+            derived, template=digests[0], search=digests[1], scores={}, parity={}, calibrated=None
+        )
         found = _compared((folder, manifest), (aside, derived))
         if not force:
             parity.check(found, derived.spec.name, "use the original")

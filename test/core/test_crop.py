@@ -247,3 +247,12 @@ def test_the_region_of_a_box_covers_the_factor_times_its_size() -> None:
         w, h = rng.uniform(2, 300, 2)
         region = crop.region_around((0, 0, w, h), 4.0)
         assert 0 <= region.side - 4 * np.sqrt(w * h) < 1
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("side", [200, 1000, 5000])
+def test_a_corner_of_the_frame_in_a_large_region_ends(side: int) -> None:
+    """Bug: one pixel was halved for ever."""
+    frame = ArrayFrame(np.full((40, 40, 3), 255, np.uint8))
+    for region in (Region(38, 38, side), Region(1 - side, 1 - side, side), Region(0, 38, side)):
+        assert crop.cut(frame, region, 64).shape == (64, 64, 3)

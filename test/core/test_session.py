@@ -271,3 +271,8 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
             held.append(tracemalloc.get_traced_memory()[0])
     tracemalloc.stop()
     assert held[1] - held[0] < 20_000  # one view alone has 12 kB
+
+
+def test_an_id_of_any_length_is_answered_with_a_sentence() -> None:
+    with pytest.raises(TargetError, match=r"^no target has the id 'x{76}\.\.\.; tracked are \[\]$"):
+        Session(StubEngine()).clear_target("x" * 100_000)

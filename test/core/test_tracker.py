@@ -575,3 +575,15 @@ def test_lost_targets_take_turns_in_scanning() -> None:
         assert n < 15 or waited == [0, 1, 2, 3]
     assert {tracker.state for tracker in trackers} == {LOST}
     assert max(engine.search_batches) == 4 + 3
+
+
+def test_a_box_that_is_more_likely_wrong_is_followed_in_doubt() -> None:
+    """Below the tracking threshold the box moves on, but nobody is told that the target is seen."""
+    engine = StubEngine(lost_threshold=0.2, tracking_threshold=0.6)
+    faded = (180, 68, 45)  # scores about 0.45
+    tracks, true = follow(moving_square(60, colour=lambda n: RED if n < 10 else faded), engine)
+    assert boxes.iou([t.box_xywh for t in tracks], true)[:34].min() > 0.85
+    assert [t.state for t in tracks[:9]] == [TRACKING] * 9
+    assert {t.state for t in tracks[9:33]} == {UNCERTAIN} and 0.2 < tracks[20].confidence < 0.6
+    assert tracks[20].reason.startswith("what is followed may be something else (confidence 0.4")
+    assert tracks[33].state is LOST and tracks[33].last_seen_ns == 9 * STEP_NS

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from tracked import tracked, walk
 
+from distill_tracker_ros.core.calibration import Calibration
 from distill_tracker_ros.evaluation import calibration
-from distill_tracker_ros.evaluation.calibration import reliability
+from distill_tracker_ros.evaluation.calibration import Labelled, apply, fit, held_out, reliability
 
 
 def test_the_table_by_hand():
@@ -53,3 +54,59 @@ def test_what_is_no_probability_has_no_table():
     assert reliability([0.5, -0.1], [0.5, 0.5]) is None
     with pytest.raises(ValueError, match="prediction 1 is"):
         calibration.score([tracked("bad", walk(2), walk(2) * [[1], [np.inf]])])
+
+
+TRUE = Calibration(2.0, 0.7, 1.0)
+
+
+def video(seed: int, frames: int = 400, truth: Calibration = TRUE, weight: float = 1.0) -> Labelled:
+    """Scores, and boxes that are right as often as `truth` says."""
+    rng = np.random.default_rng(seed)
+    scores = rng.uniform(0.02, 0.98, frames)
+    right = rng.uniform(0, 1, frames) < apply(truth, scores)
+    return Labelled(scores, np.where(right, 0.8, 0.2), weight)
+
+
+def test_a_fit_finds_the_calibration_that_the_scores_have():
+    found = fit([video(seed, 4000) for seed in range(5)])
+    scores = np.linspace(0.05, 0.95, 50)
+    np.testing.assert_allclose(apply(found, scores), apply(TRUE, scores), atol=0.02)
+
+
+def test_scores_that_say_nothing_are_refused():
+    """The higher the score, the more often wrong: no calibration that rises is better than a constant."""
+    scores = np.linspace(0.05, 0.95, 200)
+    with pytest.raises(ValueError, match="right boxes do not have higher scores than wrong ones"):
+        fit([Labelled(scores, np.where(scores < 0.5, 0.8, 0.2))])
+
+
+def test_scores_of_0_and_1_are_no_trouble():
+    found = fit([Labelled(np.array([0.0, 1.0, 0.5, 0.4, 1.0]), np.array([0.0, 0.9, 0.9, 0.1, 0.2]))])
+    assert np.isfinite([found.low, found.high, found.offset]).all()
+
+
+def test_a_video_weighs_what_it_is_given_however_long_it_is():
+    other = Calibration(2.0, 0.7, -2.0)
+    light = fit([video(0, 4000), video(1, 100, other, weight=0.01)])
+    heavy = fit([video(0, 4000), video(1, 100, other, weight=100.0)])
+    assert light(0.5) == pytest.approx(TRUE(0.5), abs=0.05)
+    assert heavy(0.5) == pytest.approx(other(0.5), abs=0.15)
+    doubled = [video(0, 100), video(1, 100, other)]
+    longer = Labelled(np.tile(doubled[0].scores, 5), np.tile(doubled[0].overlaps, 5))
+    assert fit([longer, doubled[1]])(0.5) == pytest.approx(fit(doubled)(0.5), abs=1e-3)
+
+
+def test_the_error_after_is_that_of_videos_that_were_not_fitted():
+    """One video of another kind: the others know nothing of it."""
+    videos = [video(seed) for seed in range(6)] + [video(9, truth=Calibration(2.0, 0.7, -4.0))]
+    confidences = held_out(videos)
+    assert [each.shape for each in confidences] == [each.scores.shape for each in videos]
+    usual, odd = (reliability(confidences[i], videos[i].overlaps).expected_error for i in (0, 6))
+    assert usual < 0.15 < odd
+    np.testing.assert_array_equal(confidences[6], apply(fit(videos[:6]), videos[6].scores))
+
+
+@pytest.mark.parametrize("overlap", [0.9, 0.1])
+def test_a_fit_needs_right_and_wrong_boxes(overlap: float):
+    with pytest.raises(ValueError, match="of 3 boxes .* are right: a calibration needs right and wrong"):
+        fit([Labelled(np.array([0.2, 0.5, 0.9]), np.full(3, overlap))])

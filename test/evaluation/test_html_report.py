@@ -273,6 +273,38 @@ def test_names_are_escaped(tmp_path: Path):
     write_figures(tmp_path, [ours, theirs])
 
 
+HOSTILE = " ".join(
+    (
+        '"><img src=x onerror=alert(1)>',
+        "' onmouseover='alert(1)",
+        "</title></style></script><script>alert(1)</script>",
+        "</text></svg><svg onload=alert(1)>",
+        "]]><iframe src=//x>",
+        "javascript:alert(1)",
+        "{{ 7 * 7 }}{% raw %}",
+        "&lt;b&gt;&#60;b&#62;",
+        "$\\frac{$ %s \x00\u202e",
+    )
+)
+
+
+@pytest.mark.parametrize("text", [HOSTILE, "<!--"])
+def test_no_name_becomes_an_element_or_an_attribute(text: str, tmp_path: Path):
+    """Of trackers, sequences, attributes, reasons, and what is free text in a manifest or in run.json."""
+
+    def made(name: str) -> Page:
+        conditions = {"model": {"name": name, "provenance": {name: [name]}}, "date": name, name: name}
+        lost = slice(12, None)
+        ours = Run(f"ours {name}", [square(name, lost, attributes=(name,), broken=name)], conditions)
+        return page_of(tmp_path, [ours, Run(f"theirs {name}", [square(name)])], lambda _: Kept(), name)
+
+    hostile, plain = made(text), made("plain")
+    assert hostile.tags == plain.tags
+    assert {name for name, _ in hostile.attributes} == {name for name, _ in plain.attributes}
+    links = [value for name in ("href", "src", "xlink:href") for value in hostile.values(name)]
+    assert all(link.startswith(("#", "data:image/jpeg;base64,")) for link in links)
+
+
 def test_the_baseline_can_be_named(tmp_path: Path):
     assert "Against ours" in page_of(tmp_path, two_runs(), baseline="ours").text
     with pytest.raises(ValueError, match="no run 'x'"):

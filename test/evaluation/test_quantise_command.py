@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,10 @@ from synthetic import write_square
 
 from distill_tracker_ros.cli import main
 from distill_tracker_ros.commands.quantise import views_of
+from distill_tracker_ros.core.calibration import Calibration
 from distill_tracker_ros.evaluation.sequences import open_sequences
 from distill_tracker_ros.runtime.load import verified
+from distill_tracker_ros.runtime.manifest import FILE_NAME, Calibrated, read_manifest, write_manifest
 
 FRAMES = 12
 
@@ -35,6 +38,21 @@ def test_a_model_is_quantised(data: Path, tmp_path: Path, capsys: pytest.Capture
     manifest = verified(output)[1]
     assert manifest.spec.name == "tiny_int8"
     assert manifest.provenance["calibration"] == "at most 10 crops of 2 sequences (marked, empty)"
+
+
+def test_a_calibration_is_said_to_be_that_of_the_original(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, output = write_linear_bundle(tmp_path / "tiny"), tmp_path / "int8"
+    manifest = read_manifest(bundle / FILE_NAME)
+    spec = replace(manifest.spec, calibration=Calibration(2.0, 0.5, 1.0))
+    measured = Calibrated(0.2, 0.04, 100, "flights")
+    write_manifest(bundle / FILE_NAME, replace(manifest, spec=spec, calibrated=measured))
+    arguments = ["quantise", str(bundle), str(data / "marked"), "--output", str(output), "--crops", "10"]
+    assert main(arguments) == 0
+    assert "its confidence is calibrated as that of tiny: " in capsys.readouterr().out
+    written = verified(output)[1]
+    assert (written.spec.calibration, written.calibrated) == (spec.calibration, None)
 
 
 def test_a_refused_model_is_written_by_force(

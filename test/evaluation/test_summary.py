@@ -215,3 +215,14 @@ def test_a_comparison_tells_which_is_better():
 def test_runs_on_other_sequences_cannot_be_compared():
     with pytest.raises(ValueError, match="mine and theirs have no sequence in common"):
         comparison(run(noisy("a", 1)), run(noisy("b", 1), label="theirs"))
+
+
+def test_absences_are_told_one_by_one_and_in_all():
+    states = [TrackState.TRACKING] * 22 + [TrackState.LOST] * 38
+    away = noisy("a", 1, hidden=tuple(range(20, 30)), states=states)
+    found = json.loads(json.dumps(summary(run(away, noisy("b", 2))), allow_nan=False))["absence"]
+    assert (found["absences"], found["said_lost"], found["returns"], found["found_again"]) == (1, 1, 1, 0)
+    assert found["lost_after_s_median"] == found["lost_after_s_longest"] == pytest.approx(0.2)
+    assert (found["claimed_share"], found["found_after_s_median"]) == (pytest.approx(0.2), None)
+    assert [each["first"] for each in found["each"]] == [20]
+    assert summary(run())["absence"]["claimed_share"] is None

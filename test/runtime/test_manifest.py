@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import yaml
 
+from distill_tracker_ros.core.calibration import Calibration
 from distill_tracker_ros.core.config import BestInIntervalConfig, NoUpdate, StoreConfig
 from distill_tracker_ros.core.engine import ModelSpec, TensorSpec
 from distill_tracker_ros.runtime.manifest import (
     BundleError,
+    Calibrated,
     Graph,
     Manifest,
     read_manifest,
@@ -40,6 +42,9 @@ SPEC = ModelSpec(
     confidence_kind="probability",
     lost_threshold=1 / 3,
 )
+CALIBRATED = replace(SPEC, calibration=Calibration(3.9, 0.0, 1 / 3), redetect_threshold=0.1 + 0.7)
+CALIBRATION = {"low": 2, "high": 0, "offset": -1.5}
+MEASURED = {"error_before": 0.2, "error_after": 0.1, "frames": 100, "data": "flights"}
 MANIFEST = Manifest(
     SPEC,
     Graph("template.onnx", "0" * 64),  # only digits: YAML must not take it for a number
@@ -64,6 +69,9 @@ MANIFEST = Manifest(
         Manifest(replace(SPEC, update=NoUpdate()), MANIFEST.template, MANIFEST.search),
         replace(MANIFEST, spec=replace(SPEC, grid=1, window_weight=0.0, confidence_kind="peakedness")),
         replace(MANIFEST, spec=replace(SPEC, embedding_size=0, update=BEST)),
+        replace(MANIFEST, spec=CALIBRATED, calibrated=Calibrated(0.21, 0.04, 3720, "5 tracks")),
+        replace(MANIFEST, spec=CALIBRATED),  # with other graphs than those that it was measured with
+        replace(MANIFEST, calibrated=Calibrated(0.02, 0.02, 9, "it was right as it was")),
     ],
 )
 def test_a_manifest_reads_back_equal(tmp_path: Path, manifest: Manifest) -> None:
@@ -131,6 +139,11 @@ def best(**changes: object) -> dict[str, object]:
     return {"rule": "best_in_interval", "interval_frames": 25, "threshold": 0.5, "decay": 1.0, **changes}
 
 
+def calibration(**changes: object) -> Callable[[dict[str, Any]], None]:
+    """A valid calibration with changes."""
+    return put("confidence", "calibration", value={**CALIBRATION, **changes})
+
+
 def drop(*path: str) -> Callable[[dict[str, Any]], None]:
     def change(content: Any) -> None:
         for step in path[:-1]:
@@ -188,11 +201,31 @@ def drop(*path: str) -> Callable[[dict[str, Any]], None]:
         (put("template", "slots", value=1), r"rule = 'target_store': it needs template\.slots >= 2 \(here 1"),
         (put("output", "embedding", value=0), r"rule = 'target_store': .*output\.embedding >= 1 \(here 0"),
         (put("update", value={"rule": "best_in_interval"}), r"update\.interval_frames is missing: acc"),
-        (put("update", value=best(decay=2)), r"update\.decay = 2\.0: accepted is a finite number from 0"),
+        (put("update", value=best(decay=2)), r"update\.decay = 2: accepted is a finite number from 0"),
         (put("update", value=best(interval_frames=0)), r"update\.interval_frames = 0: accepted is a whole"),
         (put("update", value=best(gate=0)), r"unknown key update\.gate: accepted are rule, interval_fr"),
         (put("confidence", "kind", value="logit"), r"confidence\.kind = 'logit': accepted is prob"),
-        (put("graphs", "search", "file", value="../x.onnx"), r"search\.file = '\.\./x\.onnx': .*same folder"),
+        (put("confidence", "lost", value=0.3), r"unknown key confidence\.lost: accepted are kind, lost_thr"),
+        (put("confidence", "redetect_threshold", value=1.5), r"redetect_threshold = 1\.5: .*from 0 to 1"),
+        (put("confidence", "calibration", value=2.0), r"confidence\.calibration = 2\.0: accepted is a map"),
+        (calibration(slope=1), r"unknown key confidence\.calibration\.slope: accepted are low, high, offset"),
+        (calibration(low=None), r"calibration\.low = None: accepted is a number from 0 to 100"),
+        (calibration(low=-0.1), r"calibration\.low = -0\.1: accepted is a finite number from 0 to 100"),
+        (calibration(low=0), r"calibration\.high = 0\.0: low or high must be above 0"),
+        (calibration(offset=float("nan")), r"calibration\.offset = nan: accepted is a finite number"),
+        (calibration(frames=7), r"calibration\.error_before is missing"),
+        (calibration(**{**MEASURED, "error_after": 1.1}), r"calibration\.error_after = 1\.1: .*from 0 to 1"),
+        (calibration(**{**MEASURED, "frames": 0}), r"calibration\.frames = 0: accepted is a whole number"),
+        (calibration(**{**MEASURED, "data": ""}), r"calibration\.data = '': accepted is a text"),
+        (put("graphs", "search", "file", value="../x.onnx"), r"search\.file = .*up to 100 characters"),
+        (put("graphs", "search", "file", value=".."), r"search\.file = '\.\.': .*without '/'"),
+        (put("graphs", "search", "file", value="a\0b"), r"search\.file = 'a\\x00b': .*without '/'"),
+        (put("name", value="../../evil"), r"name = '\.\./\.\./evil': .*without '/'"),  # plans are named so
+        (put("format", value=10**400), r"format = 10{76}\.\.\.: this release reads format 1"),
+        (put("template", "factor", value=10**400), r"template\.factor = 10{76}\.\.\.: accepted is a "),
+        (put("parity", "box_px", value=float("inf")), r"parity\.box_px = inf: accepted is a finite"),
+        (put("for\nmat", value=1), r"unknown key 'for\\nmat': accepted are"),
+        (put("x" * 1000, value=1), r"unknown key 'x{76}\.\.\.: accepted are"),
         (put("graphs", "search", "sha256", value="AB"), r"search\.sha256 = 'AB': accepted are 64 lower-case"),
     ],
 )  # fmt: skip
@@ -221,6 +254,15 @@ def test_a_rule_needs_a_slot_to_refresh(tmp_path: Path) -> None:
         (b"a: [1\nb: 2\n", "cannot be read: .*line 2"),
         (b"\xff\xfe\x00", "cannot be read"),
         (b"!!python/object/apply:os.getcwd []\n", "cannot be read: could not determine a constructor"),
+        # What the YAML library raises besides its own errors.
+        (b"format: 2000-13-45\n", "cannot be read: month must be in 1..12"),
+        (b"format: !!int ''\n", "cannot be read: string index out of range"),
+        (b"format: !!timestamp soon\n", "cannot be read: "),
+        (b"format: " + b"9" * 5000 + b"\n", "cannot be read: Exceeds the limit"),
+        # A few bytes that stand for gigabytes, or for an hour of work.
+        (b"a: &a [1]\nb: [*a, *a]\n", "cannot be read: it has aliases"),
+        (b"a: " + b"[" * 10_000, "cannot be read: it is nested deeper than 50"),
+        (b"a: " + b"x" * 1_000_000, "cannot be read: it has more than 64000 bytes"),
     ],
 )
 def test_a_file_that_is_no_manifest_is_named(tmp_path: Path, content: bytes, reason: str) -> None:
@@ -229,6 +271,14 @@ def test_a_file_that_is_no_manifest_is_named(tmp_path: Path, content: bytes, rea
     with pytest.raises(BundleError, match=reason) as caught:
         read_manifest(file)
     assert "\n" not in str(caught.value)
+
+
+def test_a_number_that_python_does_not_write_is_named(tmp_path: Path) -> None:
+    """In base 16 it is read, however long it is."""
+    file = tmp_path / "manifest.yaml"
+    file.write_text(f"format: 0x{'f' * 9000}\n")
+    with pytest.raises(BundleError, match="format = a number of thousands of digits: this release"):
+        read_manifest(file)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -247,3 +297,14 @@ def test_the_signature_follows_from_the_description() -> None:
         ("embedding", (128,)),
     ]
     assert len(signature(replace(SPEC, embedding_size=0)).search_outputs) == 2
+
+
+def test_a_manifest_is_replaced_whole(tmp_path: Path) -> None:
+    """A node that loads the bundle meanwhile reads the old one or the new one; nothing is left beside it."""
+    file = tmp_path / "manifest.yaml"
+    write_manifest(file, MANIFEST)
+    with file.open() as old:
+        write_manifest(file, replace(MANIFEST, spec=CALIBRATED))
+        assert "calibration" not in old.read()
+    assert read_manifest(file).spec == CALIBRATED
+    assert list(tmp_path.iterdir()) == [file]

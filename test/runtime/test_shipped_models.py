@@ -31,3 +31,6 @@ def test_a_bundle_runs_and_has_a_card(bundle: Path) -> None:
     assert card.startswith(f"# {bundle.name}\n")
     assert manifest.provenance["data"] and all(source in card for source in manifest.provenance["data"])
     assert manifest.scores["success_auc_by_sequence"]
+    assert (
+        manifest.calibrated is not None and manifest.calibrated.error_after < manifest.calibrated.error_before
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ from tiny_bundle import write_tiny_bundle
 
 from distill_tracker_ros.cli import main as distill_tracker
 from distill_tracker_ros.runtime.load import load_engine
-from distill_tracker_ros.runtime.manifest import read_manifest
+from distill_tracker_ros.runtime.manifest import Calibrated, read_manifest, write_manifest
 from training.__main__ import main
 
 
@@ -46,6 +47,21 @@ def test_scores_go_into_manifest_and_card(evaluation: Path, tmp_path: Path) -> N
     card = (bundle / "README.md").read_text()
     assert "Good at squares." in card and "| square |" in card
     load_engine(bundle)  # still a valid bundle
+
+
+def test_the_card_says_what_the_confidence_is_worth(evaluation: Path, tmp_path: Path) -> None:
+    file = tmp_path / "tiny" / "manifest.yaml"
+    manifest = read_manifest(file)
+    content = json.loads(evaluation.read_text())
+    content["model"] = "tiny"
+    evaluation.write_text(json.dumps(content))
+    assert main(["card", str(file.parent), str(evaluation)]) == 0
+    assert "## Confidence" not in (file.parent / "README.md").read_text()
+    write_manifest(file, replace(manifest, calibrated=Calibrated(0.21, 0.04, 3720, "5 tracks, 60 flights")))
+    assert main(["card", str(file.parent), str(evaluation)]) == 0
+    card = (file.parent / "README.md").read_text()
+    assert "calibrated on 5 tracks, 60 flights (3720 frames)" in card
+    assert "Expected calibration error 0.210 before, 0.040 after" in card
 
 
 def test_scores_of_another_model_are_refused(

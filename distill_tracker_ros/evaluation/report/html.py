@@ -106,6 +106,24 @@ _MORE = (
     _Column("long_term.by_state.precision", "long-term precision", "mean IoU where the state is TRACKING"),
     _Column("long_term.by_state.recall", "long-term recall", "mean IoU where the target can be seen"),
     _Column("long_term.by_state.f", "long-term F", "harmonic mean of the two"),
+    _Column(
+        "absence.claimed_share",
+        "away, TRACKING",
+        "share of frames without target that are TRACKING",
+        3,
+        False,
+    ),
+    _Column("absence.lost_after_s_median", "LOST after s", "median seconds from leaving to LOST", 2, False),
+    _Column(
+        "absence.found_after_s_median", "found after s", "median seconds from return to a right box", 2, False
+    ),
+    _Column(
+        "absence.false_losses",
+        "false losses",
+        "times that LOST began though the target can be seen",
+        0,
+        False,
+    ),
     _Column("calibration.expected_error", "calibration error", "of the confidence, see below", 3, False),
 )
 
