@@ -141,6 +141,7 @@ class Client:
         rclpy.shutdown(context=self._context)
         self._thread.join(DEADLINE_S)
         self._executor.shutdown()
+        self.node.destroy_node()  # or its publishers stay in the graph until the garbage is collected
 
     def listen(self, kind: type, topic: str, qos: QoSProfile = RELIABLE) -> list[Any]:
         """The messages that come on a topic from now on."""

@@ -22,6 +22,7 @@ KEYS = {
     "markupsafe": "python3-jinja2",  # a part of it
     "matplotlib": "python3-matplotlib",
     "numpy": "python3-numpy",
+    "scipy": "python3-scipy",
     "tqdm": "python3-tqdm",
     "yaml": "python3-yaml",
 }

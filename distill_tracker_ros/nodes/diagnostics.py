@@ -50,6 +50,7 @@ class Events:
     incompatible_qos: str = ""
     lost_in_transport: int = 0
     processed: Outcome | None = None  # the last one
+    told_ns: int = -1  # when statuses were made last
     alarms: defaultdict[str, Alarms] = field(default_factory=lambda: defaultdict(Alarms))  # by status
 
 
@@ -94,6 +95,7 @@ def statuses(
 ) -> list[DiagnosticStatus]:
     """A status for each of NAMES, with levels that do not flap; `otherwise` is told of the others."""
     found = {finding.name: finding for finding in findings}
+    events.told_ns = now_ns
     return [
         _settled(now_ns, found[name], events.alarms[name], config)
         if name in found
@@ -147,10 +149,17 @@ def _input_problems(
 ) -> Iterator[Problem]:
     if not now_ns:
         yield Problem("clock", WARN, "use_sim_time is set, but no time has come on /clock")
+    elif now_ns == events.told_ns:
+        text = "the clock stands still: no new time comes on /clock, so rates and silence cannot be told"
+        yield Problem("clock", WARN, text)
     since_s = (now_ns - (events.arrivals.newest_ns(now_ns) or events.began_ns)) / 1e9
     if since_s > max(config.silence_s, SILENCE_PERIODS / rate_hz if rate_hz else 0):
         where = f"{source.topic}, which has {source.publishers} publisher(s)"
         yield Problem("silence", ERROR, f"no image for {since_s:.1f} s on {where}")
+    if source.publishers > 1:
+        what = f"{source.publishers} publishers send on {source.topic}: their pictures are mixed"
+        text = f"{what} (one that was killed counts for some seconds more)"
+        yield Problem("publishers", WARN, text, spiky=True)
     if rate_hz < config.least_rate_hz:
         text = f"{rate_hz:.1f} images/s: at least {config.least_rate_hz:g} are expected"
         yield Problem("rate", WARN, text, spiky=True)

@@ -20,7 +20,7 @@ class HistoryConfig:
     """How many frames are kept for a target that is marked late; what is reached first counts."""
 
     seconds: float = option(2.0, "time kept, s; not below the age of the picture an operator sees", 0.0, 60.0)
-    megabytes: float = option(200.0, "memory kept, MB; a 1280x720 image in colour has 2.8", 0.0, 100_000.0)
+    megabytes: float = option(200.0, "memory kept, MB; a 1280x720 image in colour has 2.8", 0.0, 4000.0)
 
     def __post_init__(self) -> None:
         check_ranges(self)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
 from ..core.config import SessionConfig, TrackerConfig, choice, option
+from ..core.texts import shown
 from ..runtime.load import AUTO, BACKENDS, ON_CPU, ON_GPU
 from ..runtime.onnx_engine import OnnxOptions
 from ..runtime.tensorrt.options import TensorRtOptions
@@ -61,8 +62,9 @@ class Options:
     restore: RestoreConfig = RestoreConfig()
 
 
-# Names, and beginnings of names.
-FIXED_WHILE_CONFIGURED = ("model", "backend", "onnx.", "tensorrt.", "restore.")
+# Names, and beginnings of names. Who may set parameters must not choose where files are written.
+FIXED_AT_START = ("restore.", "tensorrt.cache_folder")
+FIXED_WHILE_CONFIGURED = ("model", "backend", "onnx.", "tensorrt.")
 FIXED_WHILE_ACTIVE = ("image_transport", "image_reliability")
 
 
@@ -100,15 +102,21 @@ def changed(options: Any, values: Mapping[str, Any]) -> Any:
     """The options with some values replaced, by flat name.
 
     Raises:
-        ValueError: a value is not accepted; the text names it and what is.
+        ValueError: a name is unknown, or a value is not accepted, also for its type; the text names it and
+            what is.
     """
     known = flat(options)
     for name, value in values.items():
+        if name not in known:
+            raise ValueError(f"there is no parameter {shown(name)}")
+        kind = type(known[name].value)
+        if type(value) is not kind:
+            raise ValueError(f"{name} = {shown(value)}: accepted is a value of type {kind.__name__}")
         low, high, accepted = known[name].low, known[name].high, known[name].accepted
         # A nan fails every comparison, so ask whether the value is inside.
         inside = low is None or high is None or low <= value <= high
         if not inside or (accepted and value not in accepted):
-            raise ValueError(f"{name} = {value!r}: {known[name].constraint}")
+            raise ValueError(f"{name} = {shown(value)}: {known[name].constraint}")
     return _replaced(options, values)
 
 

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import numpy as np
 
 from ..core.config import check_ranges, option
 from ..core.session import SavedTarget, Target
+from ..core.texts import InputError, shown
 from ..core.tracker import Snapshot, Track, TrackState
 from .worker import Worker
 
@@ -45,7 +45,7 @@ class RestoreConfig:
         check_ranges(self)
 
 
-class StateFileError(ValueError):
+class StateFileError(InputError):
     """A file of targets that cannot be used; the text says why."""
 
 
@@ -99,7 +99,7 @@ def load(path: Path, model: str) -> tuple[SavedTarget, ...]:
         with np.load(path, allow_pickle=False) as arrays:
             about = json.loads(arrays["about"].tobytes())
             if (about["format"], about["model"]) != (_FORMAT, model):
-                raise StateFileError(f"{path} is of the model {about['model']!r}, not of {model!r}")
+                raise StateFileError(f"{path} is of the model {shown(about['model'])}, not of {model!r}")
             return tuple(
                 SavedTarget(
                     Target(str(each["id"]), str(each["label"])),
@@ -111,7 +111,7 @@ def load(path: Path, model: str) -> tuple[SavedTarget, ...]:
         return ()
     except StateFileError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, EOFError, OverflowError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zip, zlib, JSON and numpy raise what they meet, MemoryError for one
         raise StateFileError(f"{path} cannot be read: {type(error).__name__}: {error}") from error
 
 

@@ -21,6 +21,7 @@ from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
 from ..core.session import SavedTarget, TargetError
+from ..core.timeline import LATE_NS
 from ..messages import BoxError, box_from_msg, stamp_ns
 from ..runtime.load import Loaded, fallback, load
 from ..runtime.manifest import BundleError
@@ -31,7 +32,7 @@ from .diagnostics import EngineUse, Events, Finding, Source, Stored
 from .interfaces import ClearTarget, Detection2D, SetTarget
 from .lifecycle import answer_impossible_transitions, logged
 from .logs import Log
-from .options import FIXED_WHILE_ACTIVE, FIXED_WHILE_CONFIGURED, Options
+from .options import FIXED_AT_START, FIXED_WHILE_ACTIVE, FIXED_WHILE_CONFIGURED, Options
 from .parameters import Parameters
 from .resources import resources
 from .results import QOS, Results
@@ -92,7 +93,9 @@ class TrackerNode(LifecycleNode):
         if self._options.autostart:
             self._starter = self.create_timer(0.0, self._autostart, clock=steady)
         answer_impossible_transitions(self)
-        back = JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=-1), on_clock_change=True)
+        # Two sources of /clock differ a little.
+        step = Duration(nanoseconds=-LATE_NS)
+        back = JumpThreshold(min_forward=None, min_backward=step, on_clock_change=True)
         self._jumps = self.get_clock().create_jump_callback(back, post_callback=self._on_time_jump)
 
     # Lifecycle.
@@ -129,7 +132,13 @@ class TrackerNode(LifecycleNode):
         self._tracking.counts = Counts()
         self._events = Events(began_ns=self._now_ns(), began_with=resources())
         result = super().on_activate(state)
-        self._subscribe()
+        try:
+            self._subscribe()
+        except RuntimeError as error:  # of the middleware
+            hint = "under SROS2 the node's enclave needs the right to it"
+            self._log.error("no_subscription", f"activate: no subscription to {self._topic}: {error}; {hint}")
+            super().on_deactivate(state)
+            return TransitionCallbackReturn.FAILURE
         return result
 
     @logged
@@ -257,7 +266,8 @@ class TrackerNode(LifecycleNode):
             self._log.warning("no_stamp", "images have no stamp: the time of their arrival is used")
         counts = tracking.counts
         dropped = counts.dropped
-        tracking.arrive(Arrival(msg, stamp or now_ns))
+        # Not by the node's clock: simulated time may stand still from image to image.
+        tracking.arrive(Arrival(msg, stamp or time.time_ns()))
         if counts.dropped > dropped:
             self._events.drops.add(now_ns)
 
@@ -386,11 +396,14 @@ class TrackerNode(LifecycleNode):
     def _on_time_jump(self, jump: TimeJump) -> None:
         self._events.began_ns = self._now_ns()
         if self._tracking is not None:
-            self._tracking.restart(f"the clock jumped by {jump.delta.nanoseconds / 1e9:.3f} s")
+            by_s = jump.delta.nanoseconds / 1e9
+            self._tracking.restart(f"the clock jumped by {by_s:.3f} s" if by_s else "the clock was changed")
 
     def _refusal(self, parameter: str) -> str:
         """Why a parameter cannot change now."""
         name = self.get_fully_qualified_name()
+        if parameter.startswith(FIXED_AT_START):
+            return f"{parameter} is fixed when the node starts: start it again with '-p {parameter}:=...'"
         if self._tracking is not None and parameter.startswith(FIXED_WHILE_CONFIGURED):
             return (
                 f"{parameter} cannot change while a model is loaded: deactivate the node and clean it up "

@@ -27,7 +27,7 @@ from .worker import Busy, Worker
 
 R = TypeVar("R")
 
-LONGEST_TEXT = 256  # characters of an id or a label
+LONGEST_TEXT = 256  # characters of an id, a label or a frame_id
 # A late target is run through the history this many times faster than the images came, so that it catches up.
 CATCH_UP_SPEED = 2.0
 KEEP_PERIOD_S = 0.5  # between two hand-outs of the targets for a restart
@@ -113,6 +113,7 @@ class Tracking:
         self._saved, self._max_age_s = saved, max_age_s  # until there is an image to go on with
         self._kept_s = 0.0  # by time.monotonic
         self._failures = 0  # images in a row on which the engine failed
+        self._used_s = time.monotonic()  # when an image was tracked on
         self._left_behind = False
         self._refusal: Future[None] = Future()  # the last image that was refused for its stamp
         self._refusal.set_result(None)
@@ -124,8 +125,9 @@ class Tracking:
         """Take an image. It waits until the tracker is free, or until a newer one takes its place."""
         self.counts.received += 1
         try:
+            _check_header(arrival.msg)
             self._timeline.check(arrival.stamp_ns)
-        except StampError as error:
+        except (ImageError, StampError) as error:
             if self._refusal.done():
                 # Without the picture: what waits must not fill the memory.
                 told = Arrival(None, arrival.stamp_ns)
@@ -218,8 +220,8 @@ class Tracking:
             self._note(frame, arrival)
         self._tell(arrival, frame, time.perf_counter_ns() - began, self._engine.elapsed_ns)
 
-    def _refuse(self, arrival: Arrival, error: StampError) -> None:
-        self.counts.odd_stamps += 1
+    def _refuse(self, arrival: Arrival, error: ImageError | StampError) -> None:
+        self.counts.odd_stamps += isinstance(error, StampError)
         self._reject(error)
         try:
             self._tell(arrival, None, 0, 0)
@@ -230,6 +232,9 @@ class Tracking:
         if self._left_behind:  # another one tracks by now
             return
         followed = self._followed()
+        unseen_s = time.monotonic() - self._used_s
+        if frame is None and unseen_s * 1000 >= self._applied.tracker.lost_after_ms:
+            followed = tuple(_unseen(each, unseen_s) for each in followed)
         self._report(Outcome(arrival, frame, followed, spent_ns, engine_ns))
         if time.monotonic() - self._kept_s > KEEP_PERIOD_S:
             self._hand_out()
@@ -268,7 +273,7 @@ class Tracking:
             # Boxes on images of another size would be in other pixels.
             self._history.clear()
             self._remember(arrival)
-        self._frame_size, self._failures = size, 0
+        self._frame_size, self._failures, self._used_s = size, 0, time.monotonic()
         self.counts.processed += 1
         self.message, self._session.notice = self._session.notice or self.message, ""
         self._lost_frames = {
@@ -370,8 +375,23 @@ class Tracking:
         self._history.clear()
         self._timeline, self._saved = Timeline(), ()
         if dropped := self._session.clear_target():
-            self.message = f"{reason}: {dropped} target(s) dropped"
+            # As a notice, too: an image that is refused must not hide it.
+            self.message = self._session.notice = f"{reason}: {dropped} target(s) dropped"
             self._hand_out()
+
+
+def _check_header(msg: Any) -> None:
+    """Raise ImageError for a frame_id that is no name: it is kept with the image and sent with results."""
+    if (length := len(msg.header.frame_id)) > LONGEST_TEXT:
+        raise ImageError(f"the image's frame_id has {length} characters: accepted are {LONGEST_TEXT}")
+
+
+def _unseen(followed: Followed, unseen_s: float) -> Followed:
+    """What is to be said of a target when no image could be used for longer than it may be unseen."""
+    reason = f"no image could be used for {unseen_s:.1f} s"
+    return replace(
+        followed, track=replace(followed.track, state=TrackState.LOST, confidence=0.0, reason=reason)
+    )
 
 
 def answer(future: Future[R], timeout_s: float) -> R:

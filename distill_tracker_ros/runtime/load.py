@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.engine import Engine, TensorSpec
-from .manifest import FILE_NAME, BundleError, Graph, Manifest, read_manifest, signature
+from .manifest import FILE_NAME, BundleError, Manifest, read_manifest, signature
 from .onnx_engine import CPU, CUDA, OnnxEngine, OnnxOptions
 from .tensorrt.options import TensorRtOptions
 
@@ -27,6 +27,7 @@ class Loaded(NamedTuple):
     backend: str  # of BACKENDS, but not `auto`
     device: str  # what executes the model, in words
     notes: tuple[str, ...] = ()  # why nothing faster does
+    folder: Path = Path()  # of the model bundle
 
 
 def find_model(name_or_path: str | Path, on_gpu: bool = False) -> Path:
@@ -107,10 +108,15 @@ def load(
     return on_cpu._replace(notes=tuple(notes))
 
 
+def fallback(loaded: Loaded, onnx: OnnxOptions) -> Loaded:
+    """The same model anew, by what works everywhere: ONNX Runtime on the CPU. Raises as `load` does."""
+    return _with_onnxruntime(loaded.folder, replace(onnx, execution_provider=CPU))
+
+
 def _with_onnxruntime(model: str | Path, options: OnnxOptions) -> Loaded:
-    folder, manifest = verified(find_model(model, on_gpu=options.execution_provider != CPU))
-    engine = _tried(OnnxEngine(folder, manifest, options), folder)
-    return Loaded(engine, "onnxruntime", options.execution_provider)
+    folder = find_model(model, on_gpu=options.execution_provider != CPU)
+    engine = _tried(OnnxEngine(folder, read_manifest(folder / FILE_NAME), options), folder)
+    return Loaded(engine, "onnxruntime", options.execution_provider, folder=folder)
 
 
 def _with_tensorrt(
@@ -123,7 +129,7 @@ def _with_tensorrt(
 
     folder, manifest = verified(find_model(model, on_gpu=True))
     engine, device = open_bundle(folder, manifest, options, say, cancelled=cancelled)
-    return Loaded(_tried(engine, folder), "tensorrt", device)
+    return Loaded(_tried(engine, folder), "tensorrt", device, folder=folder)
 
 
 def verified(folder: Path) -> tuple[Path, Manifest]:
@@ -134,7 +140,7 @@ def verified(folder: Path) -> tuple[Path, Manifest]:
     """
     manifest = read_manifest(folder / FILE_NAME)
     for graph in (manifest.template, manifest.search):
-        _verify(folder / graph.file, graph.sha256)
+        graph.read(folder)
     return folder, manifest
 
 
@@ -159,18 +165,6 @@ def shipped_models() -> dict[str, Path]:
         pass
     manifests = [found for root in reversed(roots) for found in root.glob(f"models/*/{FILE_NAME}")]
     return {found.parent.name: found.parent for found in manifests if found.is_file()}
-
-
-def _verify(file: Path, expected: str) -> None:
-    try:
-        found = Graph.of_file(file).sha256
-    except OSError as error:
-        raise BundleError(f"{file} cannot be read: {error.strerror}") from error
-    if found != expected:
-        raise BundleError(
-            f"{file} has the sha256 {found[:12]}..., but by {FILE_NAME} it is {expected[:12]}...: "
-            "the file was changed or did not arrive whole"
-        )
 
 
 def _try(engine: Engine, batch: int, folder: Path) -> None:

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from ros_harness import Client
+from flight import Flight, begin_anew
+from ros_harness import Client, NodeProcess, running
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +26,21 @@ def client() -> Iterator[Client]:
     client = Client()
     yield client
     client.close()
+
+
+@pytest.fixture(scope="module")
+def node(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[NodeProcess]:
+    folder = tmp_path_factory.mktemp("node")
+    with running("tracker_node", folder, model=str(bundle), autostart=True) as process:
+        yield process
+        assert process.stop() == 0, process.output
+
+
+@pytest.fixture
+def flight(client: Client, node: NodeProcess) -> Iterator[Flight]:
+    """One that has just begun to follow its target."""
+    begin_anew(client)
+    flight = Flight(client, node)
+    flight.follow()
+    yield flight
+    assert node.alive, node.output

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ros_needed  # noqa: F401  isort: skip
 
+import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -50,7 +51,7 @@ def test_an_engine_that_fails_once(flight: Flight) -> None:
 
 def test_an_engine_that_fails_on_every_image(flight: Flight) -> None:
     passed = flight.through(lambda: flight.fly(2.0, showing(FAILS)))
-    assert any("the engine failed on 3 images in a row: onnxruntime" in said for said in passed.said)
+    assert any(re.search(r"failed on \d+ images in a row: onnxruntime", said) for said in passed.said)
     assert flight.process.alive
     passed.record("the engine fails on every image for 2 s")
 

@@ -94,6 +94,21 @@ class TestInput:
         assert status.level == ERROR and status.message.startswith("no image for 3.0 s")
         assert examined(NOW, Events(began_ns=NOW)).level == OK
 
+    def test_two_cameras_on_one_topic(self) -> None:
+        source = Source("/cam/image", "best_effort", 2)
+        status = at_once(diagnostics.examine_input(NOW, streaming(), Counts(), source, USUAL))
+        expected = "2 publishers send on /cam/image: their pictures are mixed"
+        assert status.level == WARN and status.message.startswith(expected)
+
+    def test_a_clock_that_stands_still(self) -> None:
+        events, levels = streaming(), []
+        for at_ns in (NOW, NOW, NOW + SECOND):
+            finding = diagnostics.examine_input(at_ns, events, Counts(), SOURCE, AT_ONCE)
+            status = next(s for s in statuses(at_ns, [finding], events, AT_ONCE, "") if s.name == "input")
+            levels.append(status.level)
+            assert ("the clock stands still" in status.message) is (status.level == WARN)
+        assert levels == [OK, WARN, OK]
+
     def test_a_slow_camera_is_not_silent(self) -> None:
         assert examined(NOW + 3 * SECOND, streaming(rate_hz=1.0)).level == OK
 

@@ -392,6 +392,19 @@ class TestCompressed:
             with pytest.raises(ImageError, match="claims 30000x30000 pixels: accepted are up to 64 million"):
                 open_image(SimpleNamespace(format="", data=array.array("B", data)))
 
+    @pytest.mark.parametrize("place", ["IHDR", "IDAT", "IEND", "more"])
+    def test_a_chunk_of_a_png_that_claims_more_than_there_is_is_refused(self, place: str) -> None:
+        """Bug: OpenCV allocated what the chunk claims, 2 GB for a picture of 100 bytes."""
+        png = compressed(photo(64, 48), ".png").data.tobytes()
+        if place == "more":
+            end = png.index(b"IEND") - 4
+            png = png[:end] + struct.pack(">I", 2**31 - 1) + b"tEXt" + png[end:]
+        else:
+            at = png.index(place.encode()) - 4
+            png = png[:at] + struct.pack(">I", 2**31 - 1) + png[at + 4 :]
+        with pytest.raises(ImageError, match="do not lead to its end|does not begin with its header"):
+            open_image(SimpleNamespace(format="png", data=array.array("B", png)))
+
     @pytest.mark.parametrize("marker", [b"\xff\x00", b"\xff\x01", b"\xff\xd0", b"\xff\xd7"])
     def test_no_other_frame_header_is_found_than_by_the_decoder(self, marker: bytes) -> None:
         """A decoder goes on right after a marker without a length; a small picture hid a large one so."""

@@ -102,3 +102,20 @@ def test_what_is_not_accepted_is_named(name: str, value: Any, accepted: str) -> 
     with pytest.raises(ValueError) as caught:
         changed(Options(), {"tracker.lost_after_ms": 7, name: value})
     assert str(caught.value).startswith(f"{name} = {value!r}: accepted is {accepted}")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("tracker.lost_thresh", 0.5, "there is no parameter 'tracker.lost_thresh'"),
+        ("tracker", 0.5, "there is no parameter 'tracker'"),
+        ("model", None, "model = None: accepted is a value of type str"),
+        ("history.seconds", "0.5", "history.seconds = '0.5': accepted is a value of type float"),
+        ("session.max_targets", True, "session.max_targets = True: accepted is a value of type int"),
+        ("session.max_targets", 2.0, "session.max_targets = 2.0: accepted is a value of type int"),
+        ("backend", "x" * 1000, r"backend = 'x{76}\.\.\.: accepted is auto or"),
+    ],
+)
+def test_names_and_types_that_are_wrong_are_said(name: str, value: Any, reason: str) -> None:
+    with pytest.raises(ValueError, match=f"^{reason}"):
+        changed(Options(), {name: value})

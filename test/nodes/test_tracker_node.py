@@ -582,6 +582,8 @@ class TestParameters:
             ("model", "other", "model cannot change while a model is loaded"),
             ("onnx.intra_op_threads", 2, "onnx.intra_op_threads cannot change while a model is loaded"),
             ("backend", "abacus", "backend cannot change"),
+            ("restore.folder", "/tmp", "restore.folder is fixed when the node starts"),
+            ("tensorrt.cache_folder", "/tmp", "tensorrt.cache_folder is fixed when the node starts"),
             ("image_transport", "compressed", "image_transport cannot change while the node is active"),
             ("image_reliability", "best_effort", "image_reliability cannot change while the node is active"),
         ],

@@ -93,7 +93,10 @@ def stamp(number: float) -> int:
 def image(rgb: NDArray[np.uint8], **changes: Any) -> SimpleNamespace:
     height, width = rgb.shape[:2]
     data = array.array("B", np.ascontiguousarray(rgb).tobytes())
-    msg = SimpleNamespace(width=width, height=height, encoding="rgb8", step=3 * width, data=data)
+    header = SimpleNamespace(frame_id="camera")
+    msg = SimpleNamespace(
+        header=header, width=width, height=height, encoding="rgb8", step=3 * width, data=data
+    )
     vars(msg).update(changes)
     return msg
 
@@ -310,6 +313,28 @@ class TestImages:
         assert rig.send(clip[2][0], 1002).targets[0].track.age_frames == 1
         rig.set_target(clip[0][1], 1000)
         assert rig.tracking.counts.odd_stamps == rig.tracking.counts.rejected == 3
+
+    def test_a_frame_id_that_is_no_name(self, make_rig: Any, clip: Clip) -> None:
+        """A hostile camera must not fill the history with it."""
+        rig = make_rig()
+        rig.send(clip[0][0], 0)
+        outcome = rig.send(clip[1][0], 1, header=SimpleNamespace(frame_id="x" * 257))
+        assert outcome.frame is None
+        assert rig.tracking.message == "the image's frame_id has 257 characters: accepted are 256"
+        assert rig.send(clip[2][0], 2, header=SimpleNamespace(frame_id="x" * 256)).frame is not None
+
+    def test_a_target_is_lost_when_no_image_can_be_used(self, make_rig: Any, clip: Clip) -> None:
+        """What is said does not stay true for ever when nothing is looked at any more."""
+        rig = make_rig(tracker=TrackerConfig(lost_after_ms=200))
+        rig.send(clip[0][0], 0)
+        rig.set_target(clip[0][1])
+        rig.send(clip[1][0], 1)
+        assert rig.send(clip[2][0], 2, step=7).targets[0].track.state is TrackState.TRACKING
+        time.sleep(0.25)
+        track = rig.send(clip[2][0], 3, step=7).targets[0].track
+        assert track.state is TrackState.LOST
+        assert track.reason.startswith("no image could be used for 0.")
+        assert rig.send(clip[2][0], 4).targets[0].track.state is TrackState.TRACKING
 
     def test_time_that_goes_back_drops_targets_and_history(self, make_rig: Any, clip: Clip) -> None:
         rig = make_rig()
