@@ -61,6 +61,7 @@ class Source:
     topic: str
     reliability: str
     publishers: int
+    other_types: tuple[str, ...] = ()  # that others publish under the same name
 
 
 @dataclass(frozen=True)
@@ -156,6 +157,9 @@ def _input_problems(
     if since_s > max(config.silence_s, SILENCE_PERIODS / rate_hz if rate_hz else 0):
         where = f"{source.topic}, which has {source.publishers} publisher(s)"
         yield Problem("silence", ERROR, f"no image for {since_s:.1f} s on {where}")
+    if source.other_types:
+        types = ", ".join(map(plain, source.other_types))
+        yield Problem("type", WARN, f"{types} is published on {source.topic}, too: that is no image")
     if source.publishers > 1:
         what = f"{source.publishers} publishers send on {source.topic}: their pictures are mixed"
         text = f"{what} (one that was killed counts for some seconds more)"

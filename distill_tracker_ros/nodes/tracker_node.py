@@ -50,6 +50,9 @@ except ImportError:  # Humble
 LOG_PERIOD_S = 5.0  # of what could be said with every image
 DIAGNOSTICS_PERIOD_S = 1.0
 WATCH_PERIOD_S = 0.25
+# Calls that wait for their turn; the middleware drops those above it without an answer.
+SERVICE_QOS = QoSProfile(depth=4096)
+_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
 
 
 class TrackerNode(LifecycleNode):
@@ -78,8 +81,11 @@ class TrackerNode(LifecycleNode):
 
         # A service waits for the tracker: in a group of its own, it keeps nothing else waiting.
         services = MutuallyExclusiveCallbackGroup()
-        self.create_service(SetTarget, "~/set_target", self._on_set_target, callback_group=services)
-        self.create_service(ClearTarget, "~/clear_target", self._on_clear_target, callback_group=services)
+        for kind, name, callback in (
+            (SetTarget, "~/set_target", self._on_set_target),
+            (ClearTarget, "~/clear_target", self._on_clear_target),
+        ):
+            self.create_service(kind, name, callback, qos_profile=SERVICE_QOS, callback_group=services)
         self.create_subscription(Detection2D, "~/target", self._on_target, QOS)
 
         # Not by the node's clock: it may stand still, and that is worth a diagnosis.
@@ -452,7 +458,10 @@ class TrackerNode(LifecycleNode):
     def _examine_results(self, now_ns: int, counts: Counts) -> list[Finding]:
         events, options, topic = self._events, self._options, self._topic
         config = options.diagnostics
-        source = Source(topic, options.image_reliability, self.count_publishers(topic))
+        own_type = _TYPES[options.image_transport]
+        types = [each.topic_type for each in self.get_publishers_info_by_topic(topic)]
+        others = tuple(sorted({each for each in types if each != own_type}))
+        source = Source(topic, options.image_reliability, types.count(own_type), others)
         targets = events.processed.targets if events.processed else ()
         return [
             diagnostics.examine_input(now_ns, events, counts, source, config),

@@ -150,11 +150,15 @@ class Tracking:
         return self._worker.submit(lambda: self._restart(reason))
 
     def pause(self) -> None:
-        """Let go of all images; targets stay. Returns when nothing is being worked on, if that ends."""
+        """Let go of all images; targets stay. Returns when nothing is being worked on, if that ends.
+
+        Without images, a target that catches up has done so, and those that wait are refused.
+        """
         self.counts.dropped += self._worker.discard()
         self._timeline = Timeline()
+        self._history.clear()
         with suppress(TargetError):
-            answer(self._worker.submit(self._history.clear), self._applied.service_timeout_s)
+            answer(self._worker.submit(lambda: None), self._applied.service_timeout_s)
 
     def stop(self, patience_s: float | None = None) -> bool:
         """End the thread; False if it had to be left behind in a call that does not return.

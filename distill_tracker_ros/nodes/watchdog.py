@@ -31,6 +31,11 @@ class WatchdogConfig:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        for name, least in (("call_timeout_s", 0.5), ("frozen_s", 2.0)):
+            if 0 < (value := getattr(self, name)) < least:
+                raise ValueError(
+                    f"watchdog.{name} = {value:g}: accepted is 0 (never) or at least {least:g} s"
+                )
 
 
 def sign_of_life(frozen_s: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future, InvalidStateError
@@ -21,7 +20,7 @@ class Busy(RuntimeError):
 
 
 class Worker(Generic[T]):
-    """Handles items one at a time, and commands between them, all in one thread of its own.
+    """Handles items one at a time, and commands between two items, all in one thread of its own.
 
     There is one place for a waiting item: a newer one takes it, so that the work is always on the newest.
     A call that does not come back cannot be ended: then the worker is left behind, thread and all.
@@ -46,7 +45,6 @@ class Worker(Generic[T]):
         self._commands: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._stopped = False
         self._running: Future[Any] | None = None
-        self._began_s = 0.0  # by time.monotonic, with what it is at; 0 = it waits
         self._thread = Thread(target=self._run, name="tracker", daemon=True)
         self._thread.start()
 
@@ -85,12 +83,6 @@ class Worker(Generic[T]):
         """Whether `stop` was called."""
         return self._stopped
 
-    @property
-    def busy_s(self) -> float:
-        """For how long it has been at the present item or command."""
-        began_s = self._began_s
-        return time.monotonic() - began_s if began_s else 0.0
-
     def stop(self, patience_s: float | None = None) -> bool:
         """End the thread after the item it is at; False if that lasted too long: it is left behind.
 
@@ -119,28 +111,27 @@ class Worker(Generic[T]):
                 for item in items:
                     self._left(item)
             for item in items:
-                self._began_s = time.monotonic()
                 try:
                     self._handle(item)
                 except Exception as error:
                     self._failed(error)
             self._obey()
-            self._began_s = 0.0
 
     def _obey(self) -> None:
-        """Carry out the commands that are there now; those that come meanwhile wait for the next item."""
-        with self._changed:
-            if self._stopped:
-                return
-            commands = list(self._commands)
-            self._commands.clear()
-        for command, future in commands:
+        """Carry out commands until an item waits, but one at least: neither holds the other up for ever."""
+        while True:
+            with self._changed:
+                if self._stopped or not self._commands:
+                    return
+                command, future = self._commands.popleft()
             if not future.set_running_or_notify_cancel():
                 continue
-            self._running, self._began_s = future, time.monotonic()
+            self._running = future
             with suppress(InvalidStateError):  # the worker was left behind meanwhile
                 try:
                     future.set_result(command())
                 except Exception as error:
                     future.set_exception(error)
             self._running = None
+            if self._waiting:
+                return

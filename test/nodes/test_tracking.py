@@ -515,7 +515,7 @@ class Watched:
         self.outcomes: list[Outcome] = []
         self.failures: list[str] = []
         first, *self.engines = engines
-        limits = WatchdogConfig(call_timeout_s=0.1, failures=3)
+        limits = WatchdogConfig(call_timeout_s=0.5, failures=3)
         self.supervisor = Supervisor(
             Loaded(first, "stub (1)", "memory"),
             self.reload,

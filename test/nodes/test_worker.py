@@ -100,6 +100,25 @@ def test_commands_do_not_pile_up() -> None:
     assert ran == list(range(MOST_COMMANDS))
 
 
+def test_an_item_does_not_wait_for_all_commands() -> None:
+    """Commands that last long came one after the other, and images were lost meanwhile."""
+    gate, order = Gate(), []
+    worker: Worker[int] = Worker(lambda item: (gate(item), order.append(item)))
+    worker.offer(0)
+    assert gate.begun.acquire(timeout=DEADLINE_S)
+
+    def command(name: str) -> None:
+        order.append(name)
+        worker.offer(len(order))
+
+    futures = [worker.submit(lambda n=n: command(n)) for n in "abc"]
+    for _ in range(4):
+        gate.open.release()
+    futures[-1].result(DEADLINE_S)
+    worker.stop()
+    assert order[:6] == [0, "a", 2, "b", 4, "c"]
+
+
 def test_discard_empties_the_waiting_place() -> None:
     gate, left = Gate(), []
     worker: Worker[int] = Worker(gate, left.append)
