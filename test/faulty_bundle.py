@@ -1,7 +1,7 @@
 """A tiny bundle whose search graph fails, or never returns, when it is shown a picture of a certain colour.
 
-Real faults of a real engine: ONNX Runtime raises for an index out of range, and a loop of 2^40 rounds does not
-end within a flight.
+Real faults of a real engine: ONNX Runtime raises for an index out of range, and a loop of 2^40 rounds does
+not end within a flight.
 """
 
 from __future__ import annotations

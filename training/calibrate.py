@@ -26,8 +26,8 @@ from .validate import Video, flights, held_out_tracks, tracks_of
 # Of a scanned place, twice. On 11 made videos in which the target goes away (of no benchmark) eatrack_nano
 # found it again after 9 of 11 returns, and after 6 with halfway from the lost threshold to 1 of its scores.
 REDETECT_THRESHOLD = 0.8
-# To be believed, a box must be right more likely than not. On 22 made videos in which the target goes away, and on
-# held-out tracks, this halves what is claimed of targets that are not there, and moves no box.
+# To be believed, a box must be right more likely than not. On 22 made videos in which the target goes away it
+# halves what is claimed of targets that are not there, and the box moves as before.
 TRACKING_THRESHOLD = 0.5
 
 Videos = Mapping[str, Sequence[Video]]  # by set

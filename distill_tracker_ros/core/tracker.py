@@ -211,7 +211,7 @@ class Tracker:
         return index, Peak(boxes.xywh_to_cxcywh(box_xywh), confidence)
 
     def _move(self, box_xywh: Boxes, stamp_ns: int) -> None:
-        """The state machine: believe the box, follow it in doubt, hold the old one, or scan for the target."""
+        """The state machine: believe the box, follow it in doubt, hold the old one, or scan the frame."""
         config = self.config
         box_xywh = boxes.clip(box_xywh, *self._frame_size, config.min_side_px)
         if not self._scan:
