@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench train-release clean
+.PHONY: help setup demo test fuzz lint field bench train-release clean
 
 LEVEL ?= runtime
 
@@ -30,12 +30,26 @@ test:  ## run all tests (TEST_ARGS="-k crop -x" chooses)
 	scripts/setup.sh test
 	$(IN_ROS) python3 -m pytest $(TEST_ARGS)
 
+FUZZ_CASES ?= 100000
+fuzz:  ## try hostile inputs, FUZZ_CASES in all (the tests try some thousand)
+	scripts/setup.sh test
+	$(IN_ROS) python3 -m pytest test/fuzz --fuzz-cases $(FUZZ_CASES) -o timeout=0
+
 lint:  ## check style, types and the direction of imports
 	scripts/setup.sh test
 	$(IN_ROS) ruff check .
 	$(IN_ROS) ruff format --check .
 	$(IN_ROS) mypy
 	$(IN_ROS) lint-imports
+
+MINUTES ?= 60
+field:  ## fly through faults, hostile input, load and an hour (MINUTES=60), and write docs/field.md
+	scripts/setup.sh test
+	$(IN_ROS) python3 -m pytest test/faults
+	$(IN_ROS) python3 -m pytest test/fuzz --fuzz-cases $(FUZZ_CASES) -o timeout=0
+	$(IN_ROS) python3 benchmarks/load.py
+	$(IN_ROS) python3 benchmarks/soak.py --minutes $(MINUTES) --plot docs/soak.png
+	$(IN_ROS) python3 scripts/field_tables.py
 
 bench:  ## measure speed against the usual alternatives (BENCH_ARGS="--help" lists the choices)
 	scripts/setup.sh runtime

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from .core.boxes import cxcywh_to_xywh, xywh_to_cxcywh
 from .core.crop import HALVE_FROM, halved
 from .core.frame import Frame, Pixels
+from .core.texts import InputError, shown
 from .core.tracker import Track
 
 if TYPE_CHECKING:
@@ -27,11 +28,11 @@ if TYPE_CHECKING:
     from vision_msgs.msg import BoundingBox2D, Detection2D
 
 
-class ImageError(ValueError):
+class ImageError(InputError):
     """An image message that cannot be used; the text says why and what is accepted."""
 
 
-class BoxError(ValueError):
+class BoxError(InputError):
     """A box message that is no upright box; the text says why."""
 
 
@@ -69,6 +70,11 @@ _PACKED = {
 # A plane of brightness, then one of colour at half the resolution.
 _TWO_PLANES = {"nv12": cv2.COLOR_YUV2RGB_NV12, "nv21": cv2.COLOR_YUV2RGB_NV21}
 ENCODINGS = (*_PACKED, *_TWO_PLANES)
+# A picture of a few kB can claim any size, and to decode it takes that much memory.
+LARGEST_PIXELS = 64_000_000  # of a compressed image; more than any drone's camera has
+MOST_SCANS = 100  # of a JPEG, each of which goes over the whole picture; a progressive one has about ten
+MOST_CHUNKS = 100_000  # of a PNG
+MOST_SCANNED = 10 * LARGEST_PIXELS  # pixels times scans
 _BAND = 32  # rows of a halved region that are made at once
 _DEEP = re.compile(r"16|32|64|8S")  # mono16, bgra16, bayer_rggb16, 16UC1, 32FC1, 8SC3, ...
 
@@ -143,7 +149,9 @@ class MessageFrame:
     def _view_packed(self, msg: Image) -> tuple[Pixels, ...]:
         channels = self._layout.pixel_bytes
         if channels == 2 and self.width % 2:
-            raise ImageError(f"an image of encoding {msg.encoding!r} needs an even width; got {self.width}")
+            raise ImageError(
+                f"an image of encoding {shown(msg.encoding)} needs an even width; got {self.width}"
+            )
         self._check_bytes(msg, channels, self.height)
         shape = (self.height, self.width) if channels == 1 else (self.height, self.width, channels)
         strides = (msg.step, channels, 1)[: len(shape)]
@@ -152,7 +160,7 @@ class MessageFrame:
     def _view_two_planes(self, msg: Image) -> tuple[Pixels, ...]:
         if self.width % 2 or self.height % 2:
             sides = f"an even width and height; got {self.width}x{self.height}"
-            raise ImageError(f"an image of encoding {msg.encoding!r} needs {sides}")
+            raise ImageError(f"an image of encoding {shown(msg.encoding)} needs {sides}")
         self._check_bytes(msg, 1, self.height + self.height // 2)
         brightness: Pixels = np.ndarray((self.height, self.width), np.uint8, msg.data, 0, (msg.step, 1))
         half = (self.height // 2, self.width // 2, 2)
@@ -170,21 +178,21 @@ class MessageFrame:
 
     def _convert_whole(self, msg: Image) -> Pixels:
         """An encoding that is not viewed here: cv_bridge converts it, if it is installed and knows it."""
-        accepted = f"accepted are {', '.join(ENCODINGS)}"
+        accepted, encoding = f"accepted are {', '.join(ENCODINGS)}", shown(msg.encoding)
         if not msg.encoding or _DEEP.search(msg.encoding):
             what = "pixels of 16 bits and more, signed and float ones cannot be tracked on"
             reason = what if msg.encoding else "it is empty"
-            raise ImageError(f"encoding {msg.encoding!r}: {reason}; {accepted}")
+            raise ImageError(f"encoding {encoding}: {reason}; {accepted}")
         try:
             from cv_bridge import CvBridge
 
             rgb = CvBridge().imgmsg_to_cv2(msg, "rgb8")
         except Exception as error:  # each release of cv_bridge raises something else
-            reason = f"cv_bridge does not convert it either ({type(error).__name__}: {error})"
-            raise ImageError(f"encoding {msg.encoding!r} is unknown, and {reason}; {accepted}") from error
+            reason = f"cv_bridge does not convert it either ({type(error).__name__}: {shown(str(error))})"
+            raise ImageError(f"encoding {encoding} is unknown, and {reason}; {accepted}") from error
         if rgb.shape != (self.height, self.width, 3) or rgb.dtype != np.uint8:
             got = f"{rgb.shape} of {rgb.dtype}"
-            raise ImageError(f"encoding {msg.encoding!r}: cv_bridge made {got} of it, not RGB; {accepted}")
+            raise ImageError(f"encoding {encoding}: cv_bridge made {got} of it, not RGB; {accepted}")
         return rgb  # type: ignore[no-any-return]
 
 
@@ -201,7 +209,8 @@ class CompressedFrame:
     def __init__(self, msg: CompressedImage) -> None:
         """
         Raises:
-            ImageError: the data are neither JPEG nor PNG, are truncated, or hold no 8-bit picture.
+            ImageError: the data are neither JPEG nor PNG, are truncated, hold no 8-bit picture, or one of
+                more than LARGEST_PIXELS, MOST_SCANS or MOST_SCANNED.
         """
         self._data: NDArray[np.uint8] = np.frombuffer(msg.data, np.uint8)
         self._is_jpeg = self._data[:2].tobytes() == b"\xff\xd8"
@@ -211,10 +220,15 @@ class CompressedFrame:
             self.width, self.height = _png_size(self._data)
         else:
             begins = self._data[:4].tobytes().hex(" ") or "nothing"
-            what = f"the compressed image of format {msg.format!r} begins with {begins}"
+            what = f"the compressed image of format {shown(msg.format)} begins with {begins}"
             raise ImageError(f"{what}: accepted are JPEG and PNG")
         if not self.width or not self.height:
             raise ImageError(f"the compressed image of {self.width}x{self.height} has no pixels")
+        if self.width * self.height > LARGEST_PIXELS:
+            what = f"the compressed image claims {self.width}x{self.height} pixels"
+            raise ImageError(f"{what}: accepted are up to {LARGEST_PIXELS // 1_000_000} million")
+        if self._is_jpeg:
+            self._check_scans()
         self._decoded: dict[int, Pixels] = {}  # scale -> BGR
 
     def cut(self, x: int, y: int, width: int, height: int, shrink: float = 1.0) -> Pixels:
@@ -230,6 +244,12 @@ class CompressedFrame:
         else:
             part = _cut_between_pixels(bgr, np.array([x, y, width, height]) / scale)
         return cv2.cvtColor(part, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+    def _check_scans(self) -> None:
+        found, most = self._data.tobytes().count(b"\xff\xda"), MOST_SCANNED // (self.width * self.height)
+        if found > min(most, MOST_SCANS):
+            what = f"the compressed image (JPEG, {self.width}x{self.height} pixels) has {found} scans"
+            raise ImageError(f"{what}: accepted are up to {min(most, MOST_SCANS)}")
 
     def _decode(self, scale: int) -> Pixels:
         if scale not in self._decoded:
@@ -269,6 +289,8 @@ def _jpeg_size(data: NDArray[np.uint8]) -> tuple[int, int]:
         marker, length = int(data[at + 1]), int(data[at + 2]) << 8 | int(data[at + 3])
         if marker == 0xFF:  # filling
             at += 1
+        elif marker <= 0x01 or 0xD0 <= marker <= 0xD9:
+            break  # without a length: the decoder would find another frame header than we do
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):  # the frame headers
             height, width = struct.unpack(">HH", data[at + 5 : at + 9].tobytes())
             return width, height
@@ -278,9 +300,20 @@ def _jpeg_size(data: NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _png_size(data: NDArray[np.uint8]) -> tuple[int, int]:
-    """Width and height from the header, without decoding."""
-    if len(data) < 33 or b"IEND" not in data[-16:].tobytes():
-        raise ImageError(f"the compressed image (PNG, {len(data)} bytes) is truncated")
+    """Width and height from the header, without decoding; also checks that every chunk is there.
+
+    OpenCV allocates what a chunk claims to have, which can be gigabytes.
+    """
+    what, at, kind = f"the compressed image (PNG, {len(data)} bytes)", 8, b""
+    for _ in range(MOST_CHUNKS):
+        if at + 12 > len(data) or kind == b"IEND":
+            break
+        length, kind = struct.unpack_from(">I4s", data, at)
+        if at == 8 and (length, kind) != (13, b"IHDR"):
+            raise ImageError(f"{what} is corrupt: it does not begin with its header")
+        at += 12 + length
+    if kind != b"IEND" or at > len(data):
+        raise ImageError(f"{what} is truncated or corrupt: its chunks do not lead to its end")
     width, height, depth = struct.unpack(">IIB", data[16:25].tobytes())
     if depth > 8:
         raise ImageError(f"the compressed image is a PNG of {depth} bits: accepted are 8 bits")

@@ -96,7 +96,7 @@ def run(arguments: argparse.Namespace) -> int:
         }
         command_line.write_json(arguments.json, content)
     if tracked.broken:
-        raise CommandError(f"{sequence.name} was tracked up to its break: {tracked.broken}")
+        raise CommandError(f"{sequence.name} is not whole: {tracked.broken}")
     return 0
 
 

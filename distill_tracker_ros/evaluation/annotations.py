@@ -13,13 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.boxes import Boxes
+from ..core.texts import InputError, shown
 
 NOT_SEEN = [np.nan] * 4
+LARGEST_FILE = 2**28  # bytes; masks take some kB a frame
+LARGEST_NUMBER = 2**31  # in a mask
 
 _SEPARATOR = re.compile(r"\s*[,;\s]\s*")
 
 
-class SequenceError(ValueError):
+class SequenceError(InputError):
     """A sequence that cannot be read; the text names the file and what is accepted."""
 
 
@@ -76,8 +79,10 @@ def read_lines(path: Path) -> list[str]:
         SequenceError: the file cannot be read, or is empty.
     """
     try:
+        if path.stat().st_size > LARGEST_FILE:
+            raise ValueError(f"it has more than {LARGEST_FILE} bytes")
         lines = path.read_text(encoding="utf-8-sig").rstrip().splitlines()
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise SequenceError(f"{path} cannot be read as text: {error}") from None
     if not lines:
         raise SequenceError(f"{path} is empty: it needs one line a frame")
@@ -91,8 +96,8 @@ def _read_boxes(path: Path, parse: Callable[[str], list[float]], accepted: str) 
         try:
             boxes.append(parse(line))
         except ValueError:
-            short = line if len(line) <= 80 else f"{line[:80]}..."  # a mask has thousands of numbers
-            raise SequenceError(f"{path} line {number} is {short!r}: it must be {accepted}") from None
+            # A mask has thousands of numbers.
+            raise SequenceError(f"{path} line {number} is {shown(line)}: it must be {accepted}") from None
     return np.array(boxes)
 
 
@@ -109,9 +114,14 @@ def _box(line: str) -> list[float]:
 
 def _corners(line: str) -> list[float]:
     _, left, top, right, bottom = (float(field) for field in line.split('"')[0].split()[:5])
-    if not np.isfinite([left, top, right, bottom]).all():
+    return _finite([left, top, right - left, bottom - top])
+
+
+def _finite(row: list[float]) -> list[float]:
+    """The same; sides of finite corners may be infinite."""
+    if not np.isfinite(row).all():
         raise ValueError
-    return [left, top, right - left, bottom - top]
+    return row
 
 
 def _region(line: str) -> list[float]:
@@ -125,11 +135,14 @@ def _region(line: str) -> list[float]:
     if len(row) == 4:
         return [float(v) for v in row]
     x, y = row[::2], row[1::2]
-    return [float(v) for v in (x.min(), y.min(), np.ptp(x), np.ptp(y))]
+    with np.errstate(over="ignore"):
+        return _finite([float(v) for v in (x.min(), y.min(), np.ptp(x), np.ptp(y))])
 
 
 def _round_mask(numbers: list[int]) -> list[float]:
     """From x, y, w, h of a mask and its runs, without drawing it."""
+    if any(abs(number) > LARGEST_NUMBER for number in numbers):
+        raise ValueError
     x, y, width, height = numbers[:4]
     runs = np.array(numbers[4:], np.int64)
     ends = np.cumsum(runs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -18,9 +18,10 @@ from ..core.frame import Frame
 from ..core.session import Session, TargetError
 from ..core.timeline import StampError, Timeline
 from ..core.tracker import Track, TrackState
+from ..messages import ImageError
 from ..runtime.timing import TimedEngine
 from .runs import Times, TrackedSequence
-from .sequences import Frames, Sequence, SequenceError
+from .sequences import FrameError, Frames, Sequence, SequenceError
 
 DEFAULT_RATE_HZ = 30.0
 NOWHERE_XYWH = (-1e6, -1e6, 1.0, 1.0)  # overlaps no target
@@ -35,6 +36,7 @@ class Step:
     engine_ms: float  # in the network; all of the time for a tracker that does not tell the parts
     after_ms: float
     event: str = ""  # of the update rule: "view" (took one), "activation" (refreshed the template), or both
+    left_out: str = ""  # why the frame could not be used: the track is the one before
 
 
 class SequenceTracker(Protocol):
@@ -77,15 +79,13 @@ class SessionTracker:
         return self._step(self._session.tracks[self._id], began, "")
 
     def step(self, frame: Frame, stamp_ns: int) -> Step:
-        """See SequenceTracker. A frame with an odd stamp is left out, as the node does it: the track stays.
+        """See SequenceTracker.
 
         Raises:
+            StampError: the frame is to be left out, as the node does it.
             TargetError: time went back, or frames of another shape.
         """
-        try:
-            self._timeline.check(stamp_ns)
-        except StampError:
-            return Step(self._session.tracks[self._id], 0.0, 0.0, 0.0)
+        self._timeline.check(stamp_ns)
         began = self._begin()
         tracks = self._session.update(frame, stamp_ns)
         if self._id not in tracks:
@@ -106,20 +106,34 @@ class SessionTracker:
 
 
 def steps(
-    tracker: SequenceTracker, frames: Iterable[Frame], box_xywh: ArrayLike, stamps_ns: Iterable[int]
+    tracker: SequenceTracker,
+    frames: Iterable[Frame | FrameError],
+    box_xywh: ArrayLike,
+    stamps_ns: Iterable[int],
 ) -> Iterator[Step]:
     """Track one target through frames, frame by frame: the caller owns the loop.
 
     Args:
-        frames: the target is set on the first; each is read when its turn comes.
+        frames: the target is set on the first; each is read when its turn comes. A later one that cannot be
+            used is left out, as the node does it.
         box_xywh: pixels of the first frame.
         stamps_ns: one a frame; they decide when a target counts as LOST.
 
     Raises:
         ValueError: the box is not one that can be tracked, or the frames changed so that it was dropped.
     """
-    for index, (frame, stamp_ns) in enumerate(zip(frames, stamps_ns, strict=False)):  # frames may end first
-        yield tracker.step(frame, stamp_ns) if index else tracker.start(frame, box_xywh, stamp_ns)
+    last: Step | None = None
+    for frame, stamp_ns in zip(frames, stamps_ns, strict=False):  # frames may end first
+        try:
+            if isinstance(frame, FrameError):
+                raise frame
+            last = tracker.step(frame, stamp_ns) if last else tracker.start(frame, box_xywh, stamp_ns)
+        except (FrameError, StampError, ImageError) as error:
+            if last is None:  # an image that is compressed shows only here that it cannot be used
+                raise
+            track = replace(last.track, stamp_ns=stamp_ns)
+            last = Step(track, 0.0, 0.0, 0.0, left_out=str(error))
+        yield last
 
 
 def replay(
@@ -137,7 +151,8 @@ def replay(
         after_frame: called after each frame; what it raises ends the replay.
 
     Returns:
-        All rows up to the end of the sequence, or up to where its frames break off, which `broken` tells.
+        All rows up to the end of the sequence, or up to where its frames break off, which `broken` tells. So
+        it does of frames that cannot be used: their rows are the ones before.
 
     Raises:
         ValueError: there is no box to start from, or it cannot be tracked.
@@ -152,10 +167,11 @@ def replay(
     made: list[Step] = []
     size, broken = (0, 0), ""
 
-    def measured(frames: Iterator[Frame]) -> Iterator[Frame]:
+    def measured(frames: Iterator[Frame | FrameError]) -> Iterator[Frame | FrameError]:
         nonlocal size
         for frame in frames:
-            size = size if made else (frame.width, frame.height)
+            if not made and not isinstance(frame, FrameError):
+                size = frame.width, frame.height
             yield frame
 
     try:
@@ -168,7 +184,17 @@ def replay(
         broken = f"frame {len(made)}: {error}"
     if len(made) < len(stamps) and not broken:
         broken = f"the frames end after {len(made)} of {len(stamps)}"
-    return _tracked(sequence, made, size, rate_hz, broken or sequence.broken)
+    problems = filter(None, (_left_out(made), broken or sequence.broken))
+    return _tracked(sequence, made, size, rate_hz, "; ".join(problems))
+
+
+def _left_out(made: list[Step]) -> str:
+    """What is to be said of the frames that could not be used; empty if there are none."""
+    found = [(index, step.left_out) for index, step in enumerate(made) if step.left_out]
+    if not found:
+        return ""
+    first, reason = found[0]
+    return f"{len(found)} of {len(made)} frames could not be used, the first is frame {first}: {reason}"
 
 
 def foreign(sequence: Sequence, boxes_xywh: Boxes) -> TrackedSequence:
@@ -197,11 +223,13 @@ def foreign(sequence: Sequence, boxes_xywh: Boxes) -> TrackedSequence:
     )
 
 
-def views(frames: Frames) -> Iterator[Frame]:
-    """The frames as the tracker sees them, one after the other, up to where they end."""
+def views(frames: Frames) -> Iterator[Frame | FrameError]:
+    """The frames as the tracker sees them, or why they cannot be used, one after the other, to their end."""
     for index in itertools.count():
         try:
             yield frames.view(index)
+        except FrameError as error:
+            yield error
         except IndexError:
             return
 

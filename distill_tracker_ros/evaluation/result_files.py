@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.boxes import Boxes
+from ..core.texts import InputError
 
 ResultFormat = Literal["otb", "got10k", "trackingnet"]
 
@@ -37,7 +38,7 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)  # the time of every file in a zip, so that its b
 _File = tuple[PurePath, Callable[[], IO[bytes]]]  # its name within the folder or zip, and how to open it
 
 
-class ResultError(ValueError):
+class ResultError(InputError):
     """Results that cannot be read or written; the text names the file and what is accepted."""
 
 
@@ -98,7 +99,7 @@ def _open(path: Path) -> Iterator[list[_File]]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile) as error:
+    except Exception as error:  # OSError, BadZipFile, and NotImplementedError for a version to come
         raise ResultError(f"{path} is neither a folder nor a readable zip file: {error}") from error
     with archive:
         infos = [info for info in archive.infolist() if info.filename.endswith(".txt")]

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..core.boxes import Boxes
+from ..core.texts import InputError
 from ..core.tracker import TrackState
 
 TRACK_COLUMNS = ("frame", "stamp_ns", "x", "y", "w", "h", "confidence", "state")
@@ -32,7 +33,7 @@ TIME_COLUMNS = ("before_ms", "engine_ms", "after_ms", "event")
 Floats = NDArray[np.float64]
 
 
-class RunError(ValueError):
+class RunError(InputError):
     """A run that cannot be read or continued; the text names the file and what is accepted."""
 
 
@@ -175,12 +176,12 @@ class RunFolder:
                 times=Times(*time_rows.T),
                 events=tuple(row[3] for row in times),
                 frame_size=(int(about["frame_size"][0]), int(about["frame_size"][1])),
-                rate_hz=float(about["rate_hz"]),
-                attributes=tuple(about["attributes"]),
+                rate_hz=_rate_hz(about["rate_hz"]),
+                attributes=_texts(about["attributes"]),
                 parent=str(about["parent"]),
                 broken=str(about["broken"]),
             )
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except (ValueError, KeyError, IndexError, TypeError, OverflowError) as error:
             raise RunError(f"{self.path}: the files of {name} are damaged: {error!r}") from error
 
     def _file(self, kind: str, name: str, suffix: str = "csv") -> Path:
@@ -191,7 +192,7 @@ class RunFolder:
         try:
             with path.open(newline="", encoding="utf-8") as file:
                 header, *rows = csv.reader(file)
-        except (OSError, UnicodeDecodeError, ValueError) as error:
+        except (OSError, ValueError, csv.Error) as error:
             raise RunError(f"{path} cannot be read: {error}") from error
         if tuple(header) != tuple(columns) or any(len(row) != len(columns) for row in rows):
             raise RunError(f"{path} must have the columns {', '.join(columns)} in every row")
@@ -211,6 +212,19 @@ def write_tracks(path: Path, tracked: TrackedSequence) -> None:
     )
 
 
+def _rate_hz(value: Any) -> float:
+    rate_hz = float(value)
+    if not 0 < rate_hz < np.inf:
+        raise ValueError(f"a rate of {rate_hz}")
+    return rate_hz
+
+
+def _texts(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise TypeError("attributes that are no texts")
+    return tuple(values)
+
+
 def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     lines = [",".join(columns), *(",".join(map(str, row)) for row in rows)]
     _write(path, "\n".join(lines) + "\n")
@@ -219,7 +233,7 @@ def _write_csv(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
 def _json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise RunError(f"{path} cannot be read: {error}") from error
     if not isinstance(content, dict):
         raise RunError(f"{path} must hold an object")

@@ -27,6 +27,10 @@ IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 TRUTH_FILE = "groundtruth.txt"
 
 
+class FrameError(SequenceError):
+    """A frame that cannot be used; those after it may be."""
+
+
 class Frames(collections.abc.Sequence[Pixels]):
     """Frames by index, each (H, W, 3) RGB uint8, read when asked for; iterate to read one after the other."""
 
@@ -87,15 +91,23 @@ class ImageFrames(Frames):
     @property
     def size(self) -> tuple[int, int] | None:
         """Of the first image, which is read for it; None if it cannot be."""
-        image = cv2.imread(str(self.paths[0]), cv2.IMREAD_GRAYSCALE) if self.paths else None
+        image = _imread(self.paths[0], cv2.IMREAD_GRAYSCALE) if self.paths else None
         return None if image is None else (image.shape[1], image.shape[0])
 
     def _read(self, index: int) -> Pixels:
         path = self.paths[index]
-        bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        bgr = _imread(path, cv2.IMREAD_COLOR)
         if bgr is None:
             raise SequenceError(f"{path} is not a readable image")
         return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
+
+
+def _imread(path: Path, flags: int) -> cv2.typing.MatLike | None:
+    """None if it cannot be read, also where OpenCV raises: for one of more than a thousand megapixels."""
+    try:
+        return cv2.imread(str(path), flags)
+    except cv2.error:
+        return None
 
 
 class VideoFrames(Frames):

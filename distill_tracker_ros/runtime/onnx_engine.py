@@ -49,7 +49,7 @@ class OnnxEngine:
         """Load the graphs and compare their signatures with the manifest.
 
         Raises:
-            BundleError: a graph cannot be read, or is not what the manifest says.
+            BundleError: a graph cannot be read, was changed, or is not what the manifest says.
             ValueError: the execution provider is not available.
             ImportError: onnxruntime is not installed.
         """
@@ -91,6 +91,7 @@ def _open(folder: Path, graph: Graph, options: OnnxOptions) -> InferenceSession:
         raise ValueError(
             f"execution_provider = {provider!r} is not available: this onnxruntime has {', '.join(available)}"
         )
+    content = graph.read(folder)
     settings = onnxruntime.SessionOptions()
     settings.intra_op_num_threads = options.intra_op_threads or default_threads()
     settings.inter_op_num_threads = 1
@@ -98,7 +99,7 @@ def _open(folder: Path, graph: Graph, options: OnnxOptions) -> InferenceSession:
     settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.spinning)))
     settings.log_severity_level = 3  # errors: its warnings are about optimisations it did not make
     try:
-        session = onnxruntime.InferenceSession(folder / graph.file, settings, providers=[provider])
+        session = onnxruntime.InferenceSession(content, settings, providers=[provider])
     except Exception as error:  # onnxruntime's exceptions have no base class of their own
         raise BundleError(f"{folder / graph.file} cannot be loaded by onnxruntime: {error}") from error
     if session.get_providers()[0] != provider:  # it falls back in silence

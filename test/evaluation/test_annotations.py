@@ -138,6 +138,22 @@ def test_a_bad_mask_does_not_fill_the_screen(path: Path):
     assert len(str(error.value)) < 400
 
 
+@pytest.mark.parametrize("line", [f"m0,0,{10**30},4,1,2", f"m0,0,4,4,{2**63},5", "0,0,-1e308,0,1e308,5"])
+def test_numbers_that_no_picture_has_are_refused(path: Path, line: str):
+    """Bug: they raised an OverflowError, or gave infinite boxes."""
+    with pytest.raises(SequenceError, match="line 1 is .*: it must be a rectangle"):
+        read_regions(written(path, line))
+    with pytest.raises(SequenceError, match="line 1 is .*: it must be track xmin"):
+        read_corners(written(path, "0 -1e308 0 1e308 5"))
+
+
+def test_a_file_of_any_size_is_not_read(path: Path):
+    with path.open("wb") as file:
+        file.truncate(2**40)  # takes no room on the disk
+    with pytest.raises(SequenceError, match="cannot be read as text: it has more than 268435456 bytes"):
+        read_truth(path)
+
+
 def test_corners_of_need_for_speed(path: Path):
     boxes = read_corners(
         written(path, '0 10 20 40 60 1 0 0 0 "ball"', '0 11.5 21 41 61 2 0 1 0 "a red ball"')

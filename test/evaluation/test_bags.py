@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import random
 import re
+import sqlite3
 import struct
 import tracemalloc
 from collections.abc import Callable, Iterable
@@ -12,12 +14,14 @@ from typing import Any
 from zlib import crc32
 
 import cv2
+import lz4.frame
 import numpy as np
 import pytest
 from rosbags.rosbag1 import Writer as Ros1Writer
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 from rosbags.typesys import get_types_from_msg
 from rosbags.typesys.store import Typestore
+from stub_engine import StubEngine
 from synthetic import moving_square
 
 from distill_tracker_ros.evaluation.bags import is_bag
@@ -31,6 +35,8 @@ from distill_tracker_ros.evaluation.bags.types import (
     ros1_types,
     ros2_types,
 )
+from distill_tracker_ros.evaluation.bags.unpacking import BrokenError, unpacked, zstd
+from distill_tracker_ros.evaluation.replay import SessionTracker, replay
 from distill_tracker_ros.evaluation.sequences import SequenceError
 
 FRAMES = 30
@@ -411,6 +417,18 @@ def test_images_that_cannot_be_used_are_named_when_they_are_read(tmp_path: Path)
         frames[3]
 
 
+def test_a_picture_that_is_damaged_does_not_end_the_sequence(tmp_path: Path) -> None:
+    """Neither one that is refused at once nor one that shows its damage when it is decoded."""
+    messages = flight(make=jpeg_image)
+    messages[3][3].data = messages[3][3].data[:200]
+    tables = messages[8][3].data.tobytes().replace(b"\xff\xdb", b"\xff\xfe")
+    messages[8][3].data = np.frombuffer(tables, np.uint8)
+    bag = open_bag(write_bag(tmp_path / "flight", messages + truth()))
+    tracked = replay(SessionTracker(StubEngine()), bag)
+    assert len(tracked) == FRAMES and tracked.stamps_ns.tolist() == STAMPS
+    assert tracked.broken.startswith("2 of 30 frames could not be used, the first is frame 3: ")
+
+
 def test_a_message_that_is_too_short_for_a_header(tmp_path: Path) -> None:
     path = write_bag(tmp_path / "flight", [("/image", IMAGE, 1, b"\0\1\0\0\0\0")])
     with pytest.raises(SequenceError, match="an image of 6 bytes on /image is too short to be one"):
@@ -662,3 +680,170 @@ def test_a_file_that_is_no_bag_is_named(tmp_path: Path, name: str, content: byte
 def test_nothing_there(tmp_path: Path) -> None:
     with pytest.raises(SequenceError, match="does not exist: give a folder with metadata.yaml, .mcap"):
         open_bag(tmp_path / "a.mcap")
+
+
+# Hostile bags.
+
+
+def bomb(kind: str, size: int) -> bytes:
+    """Zeros, some thousand times smaller."""
+    return {"zstd": zstd.compress, "lz4": lz4.frame.compress, "bz2": bz2.compress}[kind](bytes(size))
+
+
+def peak_of(action: Callable[[], object]) -> int:
+    """Bytes that were allocated at once."""
+    tracemalloc.start()
+    try:
+        action()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["zstd", "lz4", "bz2"])
+def test_no_more_is_unpacked_than_is_claimed_or_allowed(kind: str) -> None:
+    packed = bomb(kind, 50_000_000)
+
+    def refused(size: int | None, reason: str) -> None:
+        with pytest.raises(BrokenError, match=reason):
+            unpacked(kind, packed, size)
+
+    assert peak_of(lambda: refused(1000, "it has more than 1000 bytes")) < 2_000_000
+    assert peak_of(lambda: refused(2**40, "claims 1099511627776 bytes: accepted are up to 2684")) < 1e6
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("distill_tracker_ros.evaluation.bags.unpacking.LARGEST", 2_000_000)
+        assert peak_of(lambda: refused(None, "it has more than 2000000 bytes")) < 5_000_000
+    assert unpacked(kind, packed, 50_000_000) == bytes(50_000_000)
+
+
+@pytest.mark.parametrize("kind", ["zstd", "lz4"])
+@pytest.mark.parametrize("has_index", [True, False])
+def test_a_bomb_in_an_mcap_is_not_unpacked(tmp_path: Path, kind: str, has_index: bool) -> None:
+    """A chunk of a few kB that claims 1 MB and has 100; also with the index by which the library reads."""
+    whole = storage_file(write_bag(tmp_path / "a", flight(), compression=CompressionMode.STORAGE))
+    content = bytearray(whole.read_bytes())
+    at = content.index(b"\x06", 9 + struct.unpack_from("<Q", content, 9)[0])
+    (size,) = struct.unpack_from("<Q", content, at + 1)
+    packed = bomb(kind, 100_000_000)
+    chunk = content[at + 9 : at + 9 + 24] + bytes(4) + struct.pack("<I", len(kind)) + kind.encode()
+    chunk += struct.pack("<Q", len(packed)) + packed
+    path = tmp_path / "bomb.mcap"
+    rest = content[at + 9 + size :] if has_index else b""
+    path.write_bytes(content[: at + 1] + struct.pack("<Q", len(chunk)) + chunk + rest)
+
+    def refused() -> None:
+        with pytest.raises(SequenceError, match=r"bomb\.mcap"):
+            open_bag(path)
+
+    assert peak_of(refused) < 20_000_000
+
+
+def test_a_bomb_in_a_ros_1_bag_is_not_unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library passes no size on: there the bound is LARGEST."""
+    monkeypatch.setattr("distill_tracker_ros.evaluation.bags.unpacking.LARGEST", 5_000_000)
+    path = write_ros1_bag(tmp_path / "a.bag", flight(ROS1), compressed=True)
+    content = path.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr("rosbags.rosbag1.writer.lz4_compress", lambda data, *_: bomb("lz4", 100_000_000))
+        path = write_ros1_bag(tmp_path / "b.bag", flight(ROS1), compressed=True)
+    assert path.read_bytes() != content
+
+    def refused() -> None:
+        with pytest.raises(SequenceError, match=r"b\.bag"):
+            open_bag(path)
+
+    assert peak_of(refused) < 30_000_000
+
+
+@pytest.mark.parametrize("mode", [CompressionMode.FILE, CompressionMode.MESSAGE])
+def test_a_bomb_in_a_compressed_bag_is_not_unpacked(
+    tmp_path: Path, mode: CompressionMode, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_tracker_ros.evaluation.bags.unpacking.LARGEST", 5_000_000)
+    path = write_bag(tmp_path / "a", flight(), StoragePlugin.SQLITE3, mode)
+    file, packed = storage_file(path), bomb("zstd", 100_000_000)
+    if mode is CompressionMode.FILE:
+        file.write_bytes(packed)
+    else:
+        with sqlite3.connect(file) as database:
+            database.execute("UPDATE messages SET data = ?", [packed])
+
+    def refused() -> None:
+        with pytest.raises(SequenceError, match="holds nothing that can be read"):
+            open_bag(path)
+
+    assert peak_of(refused) < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("table", "made"),
+    [
+        ("messages", "CREATE VIEW messages AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 "
+         "FROM n) SELECT id, 1 AS topic_id, id AS timestamp, x'00' AS data FROM n"),
+        ("schema", "CREATE VIEW schema AS WITH RECURSIVE n(id) AS (SELECT 1 UNION ALL SELECT id + 1 "
+         "FROM n) SELECT id AS schema_version FROM n WHERE id < 0"),
+        ("messages", "CREATE TABLE messages (id INTEGER PRIMARY KEY, topic_id, timestamp, "
+         "data AS (zeroblob(900000000)))"),
+    ],
+)  # fmt: skip
+def test_a_database_that_counts_for_ever_is_refused(tmp_path: Path, table: str, made: str) -> None:
+    path = storage_file(write_bag(tmp_path / "a", flight()[:2], StoragePlugin.SQLITE3))
+    with sqlite3.connect(path) as database:
+        database.execute(f"DROP TABLE {table}")
+        database.execute(made)
+        if "TABLE" in made:
+            database.execute("INSERT INTO messages (topic_id, timestamp) VALUES (1, 1)")
+
+    def refused() -> None:
+        try:
+            open_bag(path)
+        except SequenceError as error:
+            assert path.name in str(error)
+
+    assert peak_of(refused) < 20_000_000
+
+
+@pytest.mark.parametrize(
+    ("definition", "reason"),
+    [
+        ("float64[100000000] x", "its fields are not those of boxes"),
+        ("vision_msgs/E[40] e\n" + "=" * 80 + "\nMSG: vision_msgs/E\nfloat64 x", "its fields are not"),
+        ("vision_msgs/E[] e\n" + "=" * 80 + "\nMSG: vision_msgs/E\n", "its fields are not"),
+        ("float64 import", "its fields are not those of boxes"),
+        ("this is none", "cannot be used"),
+        ("float64 x\n" * 10_000, "has more than 50000 characters"),
+    ],
+)  # fmt: skip
+def test_a_definition_of_a_message_is_not_believed(tmp_path: Path, definition: str, reason: str) -> None:
+    """rosbags makes Python code of it, of any length."""
+    path = tmp_path / "flight"
+    with Writer(path, version=8, storage_plugin=StoragePlugin.MCAP) as writer:
+        images = writer.add_connection("/image", IMAGE, typestore=ROS2)
+        for _, _, at_ns, msg in flight()[:2]:
+            writer.write(images, at_ns, ROS2.serialize_cdr(msg, IMAGE))
+        odd = writer.add_connection("/ground_truth", DETECTION, msgdef=definition, rihs01="RIHS01_0")
+        writer.write(odd, 1, b"\0\1\0\0" + b"\xff" * 100)
+    with pytest.raises(SequenceError, match=f"the definition of {DETECTION} in the bag.*{reason}"):
+        open_bag(path)
+
+
+def test_metadata_that_stand_for_gigabytes_are_passed_over(tmp_path: Path) -> None:
+    """The library would write the aliases out into its error."""
+    path = write_bag(tmp_path / "flight", flight())
+    lines = ["a0: &a0 [x]", *(f"a{n}: &a{n} [{', '.join(9 * [f'*a{n - 1}'])}]" for n in range(1, 12))]
+    text = (path / "metadata.yaml").read_text()
+    text = text.replace("compression_mode: ''", "compression_mode: message")
+    text = text.replace("compression_format: ''", "compression_format: *a11")
+    (path / "metadata.yaml").write_text("\n".join(lines) + "\n" + text)
+    assert "*a11" in (path / "metadata.yaml").read_text()
+    assert_is_the_flight(open_bag(path))
+
+
+def test_a_time_that_cannot_be_is_named(tmp_path: Path) -> None:
+    """MCAP has 64 bits without a sign for it."""
+    path = storage_file(write_bag(tmp_path / "a", flight()[:1]))
+    content = path.read_bytes()
+    recorded = struct.pack("<Q", STAMPS[0] + 1_000_000)
+    path.write_bytes(content.replace(recorded, struct.pack("<Q", 2**64 - 1)))
+    with pytest.raises(SequenceError, match="recorded at 18446744073709551615 ns: accepted is 0|is empty"):
+        open_bag(path)

@@ -780,3 +780,22 @@ class TestRealData:
         assert (sequences.format, len(sequences)) == ("annotations", 70)
         assert sum(len(sequence.frames) for sequence in sequences) > 10_000
         np.testing.assert_array_equal(sequences.named("Gull2").truth_xywh[0], [666, 12, 29, 24])
+
+
+@pytest.mark.parametrize("name", ["../other", "/etc", "..", "x" * 5000, "a\0b"])
+def test_a_list_does_not_lead_elsewhere(tmp_path: Path, name: str) -> None:
+    """Bug: long names and zeros came through as errors of the system."""
+    write(tmp_path / "root" / "list.txt", [name])
+    images(tmp_path / "other" / "color", 2)
+    write(tmp_path / "other" / "groundtruth.txt", boxes(2))
+    with pytest.raises(SequenceError, match=r"list\.txt lists .*: each line must be the name of a folder"):
+        open_sequences(tmp_path / "root")
+
+
+@pytest.mark.parametrize("rate", [".", "1.2.3", "0", "1000000"])
+def test_a_rate_that_is_none_is_named(tmp_path: Path, rate: str) -> None:
+    images(tmp_path / "a" / "color", 2)
+    write(tmp_path / "a" / "groundtruth.txt", boxes(2))
+    write(tmp_path / "a" / "sequence", [f"fps={rate}"])
+    with pytest.raises(SequenceError, match=f"sequence has the rate '{rate}': it must be above 0"):
+        open_sequences(tmp_path, "vot")[0]

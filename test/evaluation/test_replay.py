@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from distill_tracker_ros.core.session import TargetError
 from distill_tracker_ros.core.tracker import TrackState
 from distill_tracker_ros.evaluation.metrics import score
 from distill_tracker_ros.evaluation.replay import SessionTracker, regular_stamps_ns, replay, steps
-from distill_tracker_ros.evaluation.sequences import Frames, Sequence, SequenceError
+from distill_tracker_ros.evaluation.sequences import FrameError, Frames, Sequence, SequenceError
 
 
 class Pictures(Frames):
@@ -152,6 +153,34 @@ def test_a_frame_that_cannot_be_read_ends_the_sequence():
     assert tracked.broken == "frame 6: picture 6 is damaged"
 
 
+def test_a_frame_that_cannot_be_used_is_left_out():
+    """As the node does it; the row of such a frame is the one before, at its own time."""
+    sequence, whole = square(), replay(tracker(), square())
+
+    class SomeUnusable(Pictures):
+        def view(self, index: int) -> Frame:
+            if index in (5, 6, 20):
+                raise FrameError(f"image {index} has a step of 3")
+            return super().view(index)
+
+    tracked = replay(tracker(), replace(sequence, frames=SomeUnusable(sequence.frames.pictures)))
+    assert len(tracked) == len(whole)
+    assert tracked.broken == "3 of 40 frames could not be used, the first is frame 5: image 5 has a step of 3"
+    assert tracked.boxes_xywh[6].tolist() == tracked.boxes_xywh[4].tolist()
+    assert (tracked.stamps_ns == whole.stamps_ns).all()
+    assert score(tracked.boxes_xywh, sequence.truth_xywh).success_auc > 0.8
+
+
+def test_a_first_frame_that_cannot_be_used_is_an_error():
+    class Unusable(Pictures):
+        def view(self, index: int) -> Frame:
+            raise FrameError(f"image {index} has a step of 3")
+
+    sequence = square(frames=3)
+    with pytest.raises(FrameError, match="image 0 has a step of 3"):
+        replay(tracker(), replace(sequence, frames=Unusable(sequence.frames.pictures)))
+
+
 def test_frames_that_change_their_shape_end_the_sequence():
     sequence = square(frames=9)
     sequence.frames.pictures[2] = sequence.frames.pictures[2][:, :240].copy()
@@ -164,3 +193,16 @@ def test_a_source_with_fewer_frames_than_it_says_is_broken():
     short.frames.__class__ = type("Announced", (Pictures,), {"__len__": lambda self: 9})
     tracked = replay(tracker(), short)
     assert (len(tracked), tracked.broken) == (4, "the frames end after 4 of 9")
+
+
+def test_a_frame_with_an_odd_stamp_is_left_out():
+    """As the node does it: the track stays as it was, and the next frame goes on."""
+    sequence = square(frames=8)
+    stamps = regular_stamps_ns(8, 30.0)
+    stamps[3] += 3600 * 10**9
+    stamps[5] = stamps[2] + 1
+    tracked = replay(tracker(), replace(sequence, stamps_ns=stamps))
+    assert tracked.broken.startswith("2 of 8 frames could not be used, the first is frame 3: the stamp leaps")
+    assert tracked.boxes_xywh[[3, 5]].tolist() == tracked.boxes_xywh[[2, 4]].tolist()
+    assert len(np.unique(tracked.boxes_xywh, axis=0)) == 6
+    assert (tracked.times.engine_ms[[3, 5]] == 0).all()

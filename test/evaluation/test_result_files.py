@@ -305,3 +305,17 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResultError, match="out cannot be written"):
         write_results(tmp_path / "file" / "out", "otb", {"bird": some_boxes(3)})
+
+
+def test_a_zip_of_a_version_to_come_is_refused(tmp_path: Path) -> None:
+    """Bug: a NotImplementedError came through."""
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("a.txt", "1,2,3,4\n")
+    content = bytearray(path.read_bytes())
+    content[content.index(b"PK\1\2") + 6] = 225
+    path.write_bytes(content)
+    with pytest.raises(
+        ResultError, match=r"a\.zip is neither a folder nor a readable zip file: zip file version"
+    ):
+        read_results(path, ["a"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -104,8 +105,17 @@ def test_a_folder_without_a_run_is_named(tmp_path: Path):
         ("tracks", lambda text: text.replace("LOST", "GONE"), "the files of car are damaged.*GONE"),
         ("truth", lambda text: text[: text.rindex("\n", 0, -1) + 1], "4 tracks, 3 true boxes and 4 times"),
         ("times", lambda text: "", "cannot be read"),
+        ("times", lambda text: f"{'x' * 200_000}\n", "cannot be read: field larger than field limit"),
         ("about", lambda text: "{", "cannot be read"),
+        ("about", lambda text: "[" * 100_000, "cannot be read: maximum recursion depth"),
         ("about", lambda text: "[]", "must hold an object"),
+        ("about", lambda text: re.sub(r'"rate_hz": [\d.]+', f'"rate_hz": 1{"0" * 400}', text), "too large"),
+        ("about", lambda text: re.sub(r'"rate_hz": [\d.]+', '"rate_hz": 0', text), "a rate of 0.0"),
+        (
+            "about",
+            lambda text: re.sub(r'"attributes": \[.*?\]', '"attributes": [[1]]', text, flags=re.S),
+            "no texts",
+        ),
         ("about", lambda text: json.dumps({"rate_hz": 3}), "are damaged.*frame_size"),
     ],
 )

@@ -208,7 +208,7 @@ def test_auto_takes_tensorrt_where_it_works(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(tensorrt_load, "open_bundle", open_bundle)
     loaded = load.load(write_tiny_bundle(tmp_path / "a"), "auto")
-    assert loaded[1:] == ("tensorrt", "a GPU", ())
+    assert loaded[1:] == ("tensorrt", "a GPU", (), tmp_path / "a")
 
     def broken(*_: object, **__: object) -> None:
         raise ValueError("the driver is too old")
@@ -232,3 +232,15 @@ def test_a_bundle_that_is_broken_is_so_on_every_backend(tmp_path: Path, no_tenso
     (folder / "search.onnx").write_bytes(b"torn")
     with pytest.raises(BundleError, match="the file was changed or did not arrive whole"):
         load.load(folder, "auto")
+
+
+def test_what_takes_over_is_the_same_model_on_the_cpu(tmp_path: Path) -> None:
+    loaded = load.load(write_tiny_bundle(tmp_path / "a"), "onnxruntime")
+    options = OnnxOptions(execution_provider="CUDAExecutionProvider", intra_op_threads=1)
+    other = load.fallback(loaded._replace(backend="tensorrt", device="a GPU"), options)
+    assert (other.backend, other.device, other.folder) == (
+        "onnxruntime",
+        "CPUExecutionProvider",
+        tmp_path / "a",
+    )
+    assert other.engine is not loaded.engine and other.engine.spec == loaded.engine.spec

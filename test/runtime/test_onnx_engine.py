@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
@@ -21,7 +22,7 @@ from distill_tracker_ros.core.frame import ArrayFrame
 from distill_tracker_ros.core.session import Session
 from distill_tracker_ros.core.tracker import TrackState
 from distill_tracker_ros.runtime.load import load_engine
-from distill_tracker_ros.runtime.manifest import BundleError, read_manifest, signature
+from distill_tracker_ros.runtime.manifest import BundleError, Graph, Manifest, read_manifest, signature
 from distill_tracker_ros.runtime.onnx_engine import OnnxEngine, OnnxOptions, default_threads
 
 
@@ -69,8 +70,14 @@ def test_outputs_are_bound_by_name_whatever_the_order_in_the_file(tmp_path: Path
         tensors.search_inputs[::-1],
         tensors.search_outputs[::-1],
     )
-    for a, b in zip(expected, run_once(OnnxEngine(folder, manifest)), strict=True):
+    for a, b in zip(expected, run_once(OnnxEngine(folder, digested(folder))), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def digested(folder: Path) -> Manifest:
+    """The manifest of a bundle with the digests of its graphs as they are now."""
+    graphs = {name: Graph.of_file(folder / f"{name}.onnx") for name in ("template", "search")}
+    return replace(read_manifest(folder / "manifest.yaml"), **graphs)
 
 
 def run_once(engine: OnnxEngine) -> tuple[np.ndarray, ...]:
@@ -197,7 +204,7 @@ def test_a_batch_axis_that_is_fixed_is_refused(tmp_path: Path) -> None:
     ends = tensors.template_inputs, tensors.template_outputs
     save_graph(folder / "template.onnx", template_nodes(SPEC), *ends, batch=1)
     with pytest.raises(BundleError, match=r"input templates has a batch axis fixed at 1: it must be dynamic"):
-        OnnxEngine(folder, read_manifest(folder / "manifest.yaml"))
+        OnnxEngine(folder, digested(folder))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a graph at all"])
@@ -205,7 +212,38 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path, content: bytes) -> Non
     folder = write_tiny_bundle(tmp_path / "a")
     (folder / "search.onnx").write_bytes(content)
     with pytest.raises(BundleError, match=r"search\.onnx cannot be loaded by onnxruntime: "):
-        OnnxEngine(folder, read_manifest(folder / "manifest.yaml"))
+        OnnxEngine(folder, digested(folder))
+
+
+@pytest.mark.parametrize("place", ["beside.bin", "../outside.bin", "/absolute/outside.bin"])
+def test_weights_in_another_file_are_refused(tmp_path: Path, place: str) -> None:
+    """The digest says nothing of that file, and its name may lead anywhere."""
+    folder = write_tiny_bundle(tmp_path / "a")
+    outside = folder / place.replace("/absolute", str(tmp_path))
+    outside.write_bytes(bytes(64))
+    model = onnx.load(folder / "search.onnx")
+    tensor = next(t for t in model.graph.initializer if list(t.dims) == [1, 1, 64, 1])
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    entry = tensor.external_data.add()
+    entry.key, entry.value = "location", place.replace("/absolute", str(tmp_path))
+    (folder / "search.onnx").write_bytes(model.SerializeToString())
+    with pytest.raises(BundleError, match=r"search\.onnx keeps weights in another file .*: export it as one"):
+        OnnxEngine(folder, digested(folder))
+
+
+def test_what_is_loaded_is_what_was_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is exchanged after it was read changes nothing: it is read once."""
+    folder = write_tiny_bundle(tmp_path / "a")
+    real = Path.read_bytes
+
+    def read_and_exchange(path: Path) -> bytes:
+        content = real(path)
+        path.write_bytes(b"another one")
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", read_and_exchange)
+    load_engine(folder).close()
 
 
 def test_a_provider_that_is_not_there_is_answered_with_those_that_are(bundle: Path) -> None:

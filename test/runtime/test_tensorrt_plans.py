@@ -132,6 +132,14 @@ def other_sidecar(kept: Plans, **changes: Any) -> bytes:
     return json.dumps(about | changes).encode()
 
 
+def test_a_difference_is_told_in_a_sentence(kept: Plans) -> None:
+    """Whatever a sidecar holds."""
+    kept.store(key(), BUILT, {})
+    spoil(kept, ".json", other_sidecar(kept, key={**key().parts, "max_batch": "x\n" * 10_000}))
+    found = kept.look_up(key())
+    assert isinstance(found, Miss) and len(found.reason) < 500 and "\n" not in found.reason
+
+
 @pytest.mark.parametrize(
     ("suffix", "content", "reason"),
     [
@@ -143,6 +151,7 @@ def other_sidecar(kept: Plans, **changes: Any) -> bytes:
         (".json", b"[1, 2]", "is damaged"),
         (".json", b"\xff\xfe", "is damaged"),
         (".json", b'{"key": {}}', "is damaged"),
+        (".json", b"[" * 100_000, "is damaged"),
     ],
 )
 def test_a_damaged_file_is_not_used_and_is_replaced(

@@ -16,23 +16,25 @@ from numpy.typing import NDArray
 from rosbags.interfaces import Connection
 from rosbags.rosbag1 import Reader as Ros1Reader
 from rosbags.rosbag2 import Reader as Ros2Reader
-from rosbags.serde import SerdeError
 
 from ...core.boxes import Boxes
 from ...core.frame import Frame, Pixels
-from ...messages import BoxError, ImageError, box_from_msg, open_image, stamp_ns
-from ..sequences import Frames, Sequence, SequenceError
+from ...messages import box_from_msg, open_image, stamp_ns
+from ...runtime.plain_yaml import read_yaml
+from ..sequences import FrameError, Frames, Sequence, SequenceError
 from .salvage import Message, Salvage
 from .types import (
     COMPRESSED_IMAGE,
     DETECTION,
     DETECTIONS,
     IMAGE,
+    DefinitionError,
     is_ros1,
     ros1_types,
     ros2_types,
     types_of,
 )
+from .unpacking import without_qos
 
 IMAGE_TYPES = (IMAGE, COMPRESSED_IMAGE)
 TRUTH_TYPES = (DETECTION, DETECTIONS)
@@ -102,7 +104,8 @@ class BagFrames(Frames):
         """The frame as the tracker node sees it.
 
         Raises:
-            SequenceError: the image cannot be read or used.
+            FrameError: the image cannot be used.
+            SequenceError: it cannot be read.
         """
         connection, raw = self._images.message(self._place(index))
         try:
@@ -112,8 +115,8 @@ class BagFrames(Frames):
                 else ros2_types().deserialize_cdr(raw, connection.msgtype)
             )
             return open_image(msg)
-        except (ImageError, SerdeError) as error:
-            raise SequenceError(f"{self._images.path}: image {index} on {self.topic}: {error}") from error
+        except Exception as error:  # ImageError, and what damaged messages raise in the code of rosbags
+            raise FrameError(f"{self._images.path}: image {index} on {self.topic}: {error}") from error
 
     def cdr(self, index: int) -> bytes:
         """The image message as ROS 2 serialises it: unchanged, but that it gets a stamp if it has none.
@@ -210,12 +213,27 @@ def open_bag(path: Path, image_topic: str = "", truth_topic: str = "") -> Sequen
         if not salvage.connections:
             reason = salvage.broken or "it is empty"
             raise SequenceError(f"{path} holds nothing that can be read: {reason}") from None
-        return _sequence(path, salvage, image_topic, truth_topic)
+        try:
+            return _sequence(path, salvage, image_topic, truth_topic)
+        except SequenceError:
+            raise
+        except Exception as error:  # what the library makes of damaged definitions of messages
+            raise SequenceError(f"{path} cannot be read: {error!r}") from error
 
 
 def _reader(path: Path) -> Reader:
+    """
+    Raises:
+        Exception: rosbags cannot read it, or should not: `Salvage` can.
+    """
+    if path.is_dir():
+        about = read_yaml(path / "metadata.yaml")["rosbag2_bagfile_information"]
+        # The library unpacks files and messages without a bound.
+        if str(about.get("compression_mode") or "none").lower() not in ("none", "storage"):
+            raise ValueError("it is compressed")
     reader = Ros1Reader(path) if path.suffix == ".bag" else Ros2Reader(path)
-    reader.open()
+    with without_qos():
+        reader.open()
     return reader  # type: ignore[return-value]
 
 
@@ -254,9 +272,18 @@ class _TrueBoxes:
     """The boxes of a target by their stamps, gathered message by message."""
 
     def __init__(self, path: Path, topic: list[Connection]) -> None:
-        """`topic`: one connection for each of its publishers."""
+        """
+        Args:
+            topic: one connection for each of its publishers.
+
+        Raises:
+            SequenceError: the bag defines the messages in a way that cannot be used.
+        """
         self._path, self._topic = path, topic
-        self._types = types_of(topic[0])
+        try:
+            self._types = types_of(topic[0])
+        except DefinitionError as error:
+            raise SequenceError(f"{path}: {error}") from error
         self._id: str | None = None  # of the target: that of the first detection
         self._boxes: dict[int, Boxes] = {}
 
@@ -274,7 +301,7 @@ class _TrueBoxes:
                 self._id = id if self._id is None else self._id
                 if id == self._id:
                     self._boxes.setdefault(stamp_ns(msg.header.stamp), _true_box(detection.bbox))
-        except (BoxError, SerdeError) as error:
+        except Exception as error:  # BoxError, and what damaged messages raise in the code of rosbags
             raise SequenceError(f"{self._path}: a detection on {kind.topic}: {error}") from error
 
     def at(self, stamps_ns: NDArray[np.int64]) -> Boxes:
@@ -303,6 +330,9 @@ def _true_box(bbox: Any) -> Boxes:
 
 def _header(path: Path, connection: Connection, recorded_ns: int, raw: bytes) -> ImageHeader:
     """The header of an image message, which is its first field, without the rest of the message."""
+    if not 0 <= recorded_ns < 2**63:
+        what = f"an image on {connection.topic} was recorded at {recorded_ns} ns"
+        raise SequenceError(f"{path}: {what}: accepted is 0 to 2^63 - 1")
     try:
         if is_ros1(connection):
             _, seconds, nanoseconds, length = struct.unpack_from("<IIII", raw)

@@ -10,7 +10,6 @@ leaves neither. Here files are read from their beginning, by the published forma
 
 from __future__ import annotations
 
-import bz2
 import re
 import struct
 import tempfile
@@ -23,8 +22,6 @@ from typing import Any, BinaryIO
 from zlib import crc32
 
 import apsw
-import lz4.frame
-import yaml
 from rosbags.interfaces import (
     Connection,
     ConnectionExtRosbag1,
@@ -33,26 +30,11 @@ from rosbags.interfaces import (
     MessageDefinitionFormat,
 )
 
-try:
-    from compression import zstd  # type: ignore[import-not-found, unused-ignore]
-except ImportError:  # before Python 3.14
-    from backports import zstd
+from ...core.texts import one_line
+from ...runtime.plain_yaml import read_yaml
+from .unpacking import ZSTD_MAGIC, BrokenError, bound_rosbags, unpacked, unpacked_file, zstd
 
 Message = tuple[Connection, int, bytes]  # topic, recording time (ns), serialised message
-
-ZSTD_MAGIC = b"\x28\xb5\x2f\xfd"
-_DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes,
-    "none": bytes,
-    "zstd": zstd.decompress,
-    "lz4": lz4.frame.decompress,
-    "bz2": bz2.decompress,
-}
-
-
-class BrokenError(Exception):
-    """Nothing can be read from here on; the text says why."""
-
 
 # What the parts of a damaged file raise in those who read them.
 _DAMAGE = (
@@ -62,9 +44,11 @@ _DAMAGE = (
     ValueError,
     OSError,
     EOFError,
+    OverflowError,
     RuntimeError,  # lz4
     zstd.ZstdError,
 )
+bound_rosbags()
 
 
 class Salvage:
@@ -75,10 +59,10 @@ class Salvage:
         self.broken = ""  # why it ends before it should; empty if every message is there
         self._files = _storage_files(path) if path.is_dir() else [path]
         self._unpacked: dict[Path, Path] = {}  # compressed files
-        self.connections: list[Connection] = []
+        found: dict[tuple[str, str], Connection] = {}
         for connection, _, _ in self._all():
-            if _key(connection) not in map(_key, self.connections):
-                self.connections.append(connection)
+            found.setdefault(_key(connection), connection)
+        self.connections = list(found.values())
 
     def messages(self, connections: Collection[Connection], start: int = 0) -> Iterator[Message]:
         """The messages of some topics that were recorded at `start` (ns) or later, up to the break."""
@@ -88,32 +72,31 @@ class Salvage:
                 yield connection, recorded_ns, raw
 
     def close(self) -> None:
-        for unpacked in self._unpacked.values():
-            unpacked.unlink(missing_ok=True)
+        for file in self._unpacked.values():
+            file.unlink(missing_ok=True)
 
     def _all(self) -> Iterator[Message]:
         for path in self._files:
             try:
                 for connection, recorded_ns, raw in _FORMATS[_suffix(path)](self._plain(path)):
                     # The mode of compression stands in metadata.yaml, which may be damaged too.
-                    whole = zstd.decompress(raw) if raw.startswith(ZSTD_MAGIC) else raw
+                    whole = unpacked("zstd", raw) if raw.startswith(ZSTD_MAGIC) else raw
                     yield connection, recorded_ns, whole
             except BrokenError as error:
-                self.broken = f"{path.name}: {error}"
+                self.broken = one_line(f"{path.name}: {error}")
                 return
             except _DAMAGE as error:
-                self.broken = f"{path.name} is damaged: {error!r}"
+                self.broken = one_line(f"{path.name} is damaged: {error!r}")
                 return
 
     def _plain(self, path: Path) -> Path:
         """The file, or as much of a compressed file as can be unpacked."""
         if path.suffix == ".zstd" and path not in self._unpacked:
-            unpack = zstd.ZstdDecompressor().decompress
             with path.open("rb") as packed, tempfile.NamedTemporaryFile(prefix="bag_", delete=False) as file:
                 self._unpacked[path] = Path(file.name)
                 with suppress(zstd.ZstdError, EOFError):  # what is missing shows in the unpacked file
-                    while block := packed.read(1 << 16):
-                        file.write(unpack(block))
+                    for block in unpacked_file(packed, path.stat().st_size):
+                        file.write(block)
         return self._unpacked.get(path, path)
 
 
@@ -128,21 +111,12 @@ def _suffix(path: Path) -> str:
 def _storage_files(folder: Path) -> list[Path]:
     """The files of a bag in their order: as metadata.yaml says, or by the numbers in their names."""
     try:
-        content = yaml.safe_load((folder / "metadata.yaml").read_text(encoding="utf-8"))
+        content = read_yaml(folder / "metadata.yaml")
         names = content["rosbag2_bagfile_information"]["relative_file_paths"]
         return [folder / Path(name).name for name in names]
-    except (OSError, ValueError, KeyError, TypeError, yaml.YAMLError):
+    except (ValueError, KeyError, TypeError):
         found = [path for path in folder.iterdir() if _suffix(path) in _FORMATS]
         return sorted(found, key=lambda path: [int(digits) for digits in re.findall(r"\d+", path.stem)])
-
-
-def _decompressed(kind: str, data: bytes, size: int) -> bytes:
-    if kind not in _DECOMPRESS:
-        raise BrokenError(f"a chunk has the unknown compression {kind!r}")
-    content = _DECOMPRESS[kind](data)
-    if len(content) != size:
-        raise BrokenError(f"a chunk is damaged: it has {len(content)} bytes in place of {size}")
-    return content
 
 
 class _Fields:
@@ -150,6 +124,9 @@ class _Fields:
 
     def __init__(self, data: bytes) -> None:
         self._rest = memoryview(data)
+
+    def __bool__(self) -> bool:
+        return bool(self._rest)
 
     @property
     def rest(self) -> bytes:
@@ -234,7 +211,7 @@ def _mcap_chunk(content: bytes) -> bytes:
     fields = _Fields(content)
     _, _, size, checksum = fields.numbers("QQQI")
     compression = fields.text()
-    records = _decompressed(compression, fields.take(*fields.numbers("Q")), size)
+    records = unpacked(compression, fields.take(*fields.numbers("Q")), size)
     if checksum and crc32(records) != checksum:
         raise BrokenError("a chunk is damaged: its checksum is another one")
     return records
@@ -333,8 +310,8 @@ def _ros1_records(file: BinaryIO) -> Iterator[tuple[dict[str, bytes], bytes]]:
         if fields["op"][0] in (_OP_CONNECTION, _OP_CHUNK_INFO):  # in the open, they are the index
             return
         if fields["op"][0] == _OP_CHUNK:
-            size = struct.unpack("<I", fields["size"])
-            records = _decompressed(fields["compression"].decode(), content, *size)
+            (size,) = struct.unpack("<I", fields["size"])
+            records = unpacked(fields["compression"].decode(), content, size)
             yield from _ros1_all_records(BytesIO(records))
     raise BrokenError("it has no index at its end: the recording was cut off")
 
@@ -350,7 +327,7 @@ def _ros1_all_records(file: BinaryIO) -> Iterator[tuple[dict[str, bytes], bytes]
 
 def _ros1_fields(data: bytes) -> dict[str, bytes]:
     fields, reader = {}, _Fields(data)
-    while reader.rest:
+    while reader:
         name, _, value = reader.block().partition(b"=")
         fields[name.decode()] = value
     return fields

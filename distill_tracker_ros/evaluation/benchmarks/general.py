@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ...core.texts import shown
 from ..annotations import read_corners, read_lines, read_numbers, read_regions, read_truth
 from ..sequences import TRUTH_FILE, ImageFrames, Sequence, SequenceError, checked, is_image
 from .layout import Layout, attributes, first_existing, folders, labels, listed, number, span, texts
@@ -90,6 +91,8 @@ LASOT_EXTENSION_CLASSES = frozenset(
         "wingsuit",
     }
 )
+
+FASTEST_HZ = 100_000
 
 GOT10K_SPLITS = ("train", "val", "test")
 
@@ -236,7 +239,7 @@ class Got10k(Layout):
             may_have_first_box_only=True,
             present=present,
             attributes=tuple(f"{kind} {value}" for kind, value in kinds.items() if value),
-            rate_hz=float(rate[0]) if rate else 10.0,
+            rate_hz=_rate_hz(place / "meta_info.ini", rate[0]) if rate else 10.0,
         )
 
     def _split(self, folder: Path) -> dict[str, Path]:
@@ -384,7 +387,19 @@ def _vot_rate_hz(path: Path) -> float | None:
     found = (
         re.search(r"^fps\s*=\s*([\d.]+)\s*$", "\n".join(read_lines(path)), re.M) if path.exists() else None
     )
-    return float(found[1]) if found else None
+    return _rate_hz(path, found[1]) if found else None
+
+
+def _rate_hz(path: Path, text: str) -> float:
+    """Of digits and dots."""
+    try:
+        rate_hz = float(text)
+    except ValueError:
+        rate_hz = 0.0
+    if not 0 < rate_hz <= FASTEST_HZ:
+        what = f"it must be above 0, up to {FASTEST_HZ} frames/s"
+        raise SequenceError(f"{path} has the rate {shown(text)}: {what}")
+    return rate_hz
 
 
 def _vot_anchors(values: NDArray[np.float64]) -> tuple[int, ...]:

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ...core.boxes import Boxes
+from ...core.texts import shown
 from ..annotations import read_lines, read_numbers, read_truth
 from ..sequences import ImageFrames, Sequence, SequenceError, checked, image_files
+
+LONGEST_NAME = 200  # characters
 
 
 class Layout(ABC):
@@ -113,8 +116,17 @@ def span(images: Iterable[Path], first: int, last: int) -> list[Path]:
 
 
 def listed(path: Path) -> list[str]:
-    """Names, one a line."""
-    return [line.strip() for line in read_lines(path) if line.strip()]
+    """Names of folders beside a file, one a line.
+
+    Raises:
+        SequenceError: it cannot be read, or a line is no name, or leads elsewhere.
+    """
+    names = [line.strip() for line in read_lines(path) if line.strip()]
+    for name in names:
+        if Path(name).name != name or name == ".." or not name.isprintable() or len(name) > LONGEST_NAME:
+            what = "each line must be the name of a folder beside it"
+            raise SequenceError(f"{path} lists {shown(name)}: {what}")
+    return names
 
 
 def attributes(path: Path | None, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -106,8 +106,8 @@ def in_precision(folder: Path, manifest: Manifest, wanted: str) -> tuple[ModelSp
         if wanted != "model":
             folder = precision.of_bundle(folder, manifest, wanted, Path(aside))
             manifest = read_manifest(folder / FILE_NAME)
-        graphs = {"template": manifest.template.file, "search": manifest.search.file}
-        return manifest.spec, {name: (folder / file).read_bytes() for name, file in graphs.items()}
+        graphs = {"template": manifest.template, "search": manifest.search}
+        return manifest.spec, {name: graph.read(folder) for name, graph in graphs.items()}
 
 
 def _parity(engine: Engine, folder: Path, manifest: Manifest) -> Parity:

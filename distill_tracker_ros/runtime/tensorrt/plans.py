@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from ...core.texts import LONGEST_VALUE, one_line
 from .builder import BuildCancelled, Built
 from .cuda import Device
 from .options import TensorRtOptions
@@ -236,7 +237,8 @@ def _difference(found: Any, wanted: Mapping[str, Any]) -> str:
     """The first part in which a key differs from the wanted one."""
     found = found if isinstance(found, dict) else {}
     part = next((part for part in wanted if found.get(part) != wanted[part]), "format")
-    return f"{part} is {found.get(part)} there and {wanted[part]} here"
+    there, here = (one_line(value)[:LONGEST_VALUE] for value in (found.get(part), wanted[part]))
+    return f"{part} is {there} there and {here} here"
 
 
 def _sidecar(file: Path) -> Path:
@@ -249,7 +251,7 @@ def _read(file: Path) -> dict[str, Any] | None:
         about = json.loads(_sidecar(file).read_bytes())
         kinds = {"key": dict, "size": int, "sha256": str, "built": float, "about": dict}
         whole = all(isinstance(about[name], kind) for name, kind in kinds.items())
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         return None
     return about if whole else None
 
