@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-LONGEST_VALUE = 80  # characters
+LONGEST_NAME = 256  # characters of an id, a label or a frame_id
+LONGEST_VALUE = 80
 LONGEST_LINE = 900
 
 _CONTROLS = re.compile(r"[\s\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]+")

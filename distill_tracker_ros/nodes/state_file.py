@@ -15,12 +15,13 @@ import numpy as np
 
 from ..core.config import check_ranges, option
 from ..core.session import SavedTarget, Target
-from ..core.texts import InputError, shown
+from ..core.texts import LONGEST_NAME, InputError, shown
 from ..core.tracker import Snapshot, Track, TrackState
 from .worker import Worker
 
 _FORMAT = 1
 _LARGEST = 64_000_000  # bytes; 64 targets of the shipped models have 13 MB
+_MOST_TARGETS = 64
 _PATIENCE_S = 5.0  # for a disk
 
 
@@ -100,9 +101,11 @@ def load(path: Path, model: str) -> tuple[SavedTarget, ...]:
             about = json.loads(arrays["about"].tobytes())
             if (about["format"], about["model"]) != (_FORMAT, model):
                 raise StateFileError(f"{path} is of the model {shown(about['model'])}, not of {model!r}")
+            if len(about["targets"]) > _MOST_TARGETS:
+                raise StateFileError(f"{path} holds more than {_MOST_TARGETS} targets")
             return tuple(
                 SavedTarget(
-                    Target(str(each["id"]), str(each["label"])),
+                    Target(str(each["id"])[:LONGEST_NAME], str(each["label"])[:LONGEST_NAME]),
                     _snapshot(each, arrays[f"initial_{index}"], arrays[f"latest_{index}"]),
                 )
                 for index, each in enumerate(about["targets"])

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike
 from ..core.engine import Engine
 from ..core.frame import Frame
 from ..core.session import SavedTarget, Session, Target, TargetError
+from ..core.texts import LONGEST_NAME
 from ..core.timeline import StampError, Timeline
 from ..core.tracker import Track, TrackState
 from ..messages import ImageError, open_image
@@ -27,7 +28,6 @@ from .worker import Busy, Worker
 
 R = TypeVar("R")
 
-LONGEST_TEXT = 256  # characters of an id, a label or a frame_id
 # A late target is run through the history this many times faster than the images came, so that it catches up.
 CATCH_UP_SPEED = 2.0
 KEEP_PERIOD_S = 0.5  # between two hand-outs of the targets for a restart
@@ -318,9 +318,9 @@ class Tracking:
 
     def _set_target(self, box_xywh: ArrayLike, stamp_ns: int, id: str, label: str) -> str:
         self._take_options()
-        if max(len(id), len(label)) > LONGEST_TEXT:
+        if max(len(id), len(label)) > LONGEST_NAME:
             raise TargetError(
-                f"id and label may have {LONGEST_TEXT} characters; got {len(id)} and {len(label)}"
+                f"id and label may have {LONGEST_NAME} characters; got {len(id)} and {len(label)}"
             )
         start = self._history.at(stamp_ns)
         try:
@@ -386,8 +386,8 @@ class Tracking:
 
 def _check_header(msg: Any) -> None:
     """Raise ImageError for a frame_id that is no name: it is kept with the image and sent with results."""
-    if (length := len(msg.header.frame_id)) > LONGEST_TEXT:
-        raise ImageError(f"the image's frame_id has {length} characters: accepted are {LONGEST_TEXT}")
+    if (length := len(msg.header.frame_id)) > LONGEST_NAME:
+        raise ImageError(f"the image's frame_id has {length} characters: accepted are {LONGEST_NAME}")
 
 
 def _unseen(followed: Followed, unseen_s: float) -> Followed:

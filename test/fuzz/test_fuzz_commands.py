@@ -13,10 +13,10 @@ from stub_engine import StubEngine
 
 from distill_tracker_ros.core.frame import ArrayFrame
 from distill_tracker_ros.core.session import Session, TargetError
+from distill_tracker_ros.core.texts import LONGEST_NAME
 from distill_tracker_ros.messages import BoxError, box_from_msg, stamp_ns
 from distill_tracker_ros.nodes.options import Options, changed, flat
 
-LONGEST_TEXT = 256  # of nodes.tracking, which needs ROS
 FRAME = ArrayFrame(np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8))
 
 
@@ -38,7 +38,7 @@ def test_targets(fuzz: Callable[..., None]) -> None:
         box = SimpleNamespace(center=centre, size_x=draw(small), size_y=draw(small))
         times = draw(st.lists(stamps | usual, min_size=1, max_size=3))
         # The node takes no longer ones of a target.
-        id, label = draw(odd_texts())[:LONGEST_TEXT], draw(odd_texts())[:LONGEST_TEXT]
+        id, label = draw(odd_texts())[:LONGEST_NAME], draw(odd_texts())[:LONGEST_NAME]
         return box, [*times, id, label, draw(st.just("") | st.just(id) | odd_texts())]
 
     def call(case: tuple[Any, list[Any]]) -> None:
