@@ -138,7 +138,7 @@ def test_in_real_time_every_frame_is_accounted_for(client: Client, bundle: Path,
     run = RunFolder(live).read()
     assert run.conditions["speed"] == 2.0
     assert len(run.sequences[0]) == FRAMES
-    assert "set_target: target '1' is followed" in (live / "log" / "tracker_node.log").read_text()
+    assert "target '1' is followed" in (live / "log" / "tracker_node.log").read_text()
     wait_until(lambda: "tracker" not in client.node.get_node_names(), "the end of the tracker")
 
 
