@@ -11,7 +11,7 @@ import argparse
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +51,7 @@ def faults(results: Path) -> list[str]:
     """A row a fault."""
     found = [_read(path) for path in sorted((results / "faults").glob("*.json"))]
     rows = [
-        (each["fault"], each["happens"], _seconds(each["recovered_s"]), _number(each["frames_lost"]))
+        (each["fault"], each["happens"], _recovery(each), _number(each["frames_lost"]))
         for each in sorted(found, key=lambda each: each["fault"])
     ]
     return _table(
@@ -82,22 +82,46 @@ def inputs(results: Path) -> list[str]:
 
 def load(results: Path) -> list[str]:
     """A row a load."""
-    return _measured(results / "load.json")
+    return _measured(
+        results / "load.json",
+        {
+            "cameras": "cameras",
+            "targets": "targets",
+            "lost_on_purpose": "all lost",
+            "processed_hz": "images/s a camera",
+            "least_to_most": "least / most of them",
+            "dropped_percent": "dropped, %",
+            "latency_ms_median": "age of results, ms",
+            "latency_ms_p95": "95 %, ms",
+            "latency_growth_median": "last third / first",
+            "cores_of_all_nodes": "processors of all nodes",
+            "tracking_at_end": "TRACKING at the end",
+        },
+    )
 
 
 def soak(results: Path) -> list[str]:
     """A row a measure."""
-    return _measured(results / "soak.json")
+    return _measured(
+        results / "soak.json",
+        {
+            "measure": "measure",
+            "after_warm_up": "after warm-up",
+            "at_end": "at the end",
+            "trend_per_hour": "trend an hour",
+            "bound": "bound",
+            "flat": "flat",
+        },
+    )
 
 
-def _measured(path: Path) -> list[str]:
-    """Rows of flat values under the names that they have, and the conditions above."""
+def _measured(path: Path, columns: Mapping[str, str]) -> list[str]:
+    """The conditions, and the rows with the columns of these keys under these names."""
     if not path.is_file():
         return []
     content = _read(path)
-    head = list(content["rows"][0])
-    rows = [[_number(row[key]) for key in head] for row in content["rows"]]
-    return [content["conditions"], "", *_table([key.replace("_", " ") for key in head], rows)]
+    rows = [[_number(row[key]) for key in columns] for row in content["rows"]]
+    return [content["conditions"], "", *_table(list(columns.values()), rows)]
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:
@@ -112,14 +136,16 @@ def _cell(text: str) -> str:
     return text.replace("|", "\\|").replace("<", "&lt;")
 
 
-def _seconds(value: float | None) -> str:
-    return "not followed again" if value is None else f"{value:.2f}"
+def _recovery(fault: Mapping[str, Any]) -> str:
+    if fault["frames_lost"] is None:  # the node was told to end
+        return ""
+    return "not followed again" if fault["recovered_s"] is None else f"{fault['recovered_s']:.2f}"
 
 
 def _number(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _read(path: Path) -> Any:
