@@ -299,8 +299,9 @@ def starved(pid: int, nice: int) -> Iterator[None]:
 
 def _lower(pid: int, nice: int, processors: set[int]) -> None:
     for thread in map(int, os.listdir(f"/proc/{pid}/task")):
-        os.sched_setaffinity(thread, processors)
-        os.setpriority(os.PRIO_PROCESS, thread, nice)
+        with suppress(ProcessLookupError):  # a thread that has just ended
+            os.sched_setaffinity(thread, processors)
+            os.setpriority(os.PRIO_PROCESS, thread, nice)
     with suppress(OSError):  # where Linux shares out by session first
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
