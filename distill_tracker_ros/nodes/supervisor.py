@@ -53,6 +53,7 @@ class Supervisor:
         self._reload, self._options = reload, options
         self._failed = failed
         self._hung = 0
+        self._ended = False
         self._replaced_s = -RETRY_S  # by time.monotonic
         self._changing = threading.Lock()
         self.tracking = Tracking(loaded.engine, options, report, failed, keep, saved, max_age_s)
@@ -66,6 +67,8 @@ class Supervisor:
         if not self._changing.acquire(blocking=False):
             return
         try:
+            if self._ended:
+                return
             watchdog = self._options().watchdog
             self.trouble = self.tracking.trouble(watchdog.call_timeout_s, watchdog.failures)
             soon = time.monotonic() - self._replaced_s < RETRY_S
@@ -78,6 +81,7 @@ class Supervisor:
     def stop(self) -> bool:
         """End it all; False if a thread had to be left behind, which the end of Python would wait for."""
         with self._changing:
+            self._ended = True
             return self._end(self.tracking, STOP_AFTER_S) and not self._hung
 
     def _replace(self, why: str) -> None:

@@ -219,9 +219,10 @@ class TrackerNode(LifecycleNode):
 
     def _watch(self) -> None:
         sign_of_life(self._options.watchdog.frozen_s)
-        if self._supervisor is not None:
+        supervisor = self._supervisor
+        if supervisor is not None:
             try:
-                self._supervisor.watch()
+                supervisor.watch()
             except OutOfEngines as error:
                 self._failed = True
                 raise NodeError(f"{error}: the process ends, for launch to start it again") from error

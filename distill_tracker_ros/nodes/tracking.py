@@ -199,7 +199,8 @@ class Tracking:
         """Goes on with the targets and the counts of this one, which was stopped, on another engine."""
         next_one = Tracking(engine, self._options, self._report, self._failed, self._keep, self.saved)
         self.counts.dropped += self._worker.discard()
-        self.counts.rejected += self._left_behind  # the image that the engine never came back from
+        if self._left_behind and not self._worker.at_command:
+            self.counts.rejected += 1  # the image that the engine never came back from
         # A thread that was left behind may still count: it does so in a copy.
         next_one.counts, next_one.message = replace(self.counts), message
         next_one._timeline, next_one._history = self._timeline, self._history

@@ -83,6 +83,11 @@ class Worker(Generic[T]):
         """Whether `stop` was called."""
         return self._stopped
 
+    @property
+    def at_command(self) -> bool:
+        """Whether it is at a command, not at an item."""
+        return self._running is not None
+
     def stop(self, patience_s: float | None = None) -> bool:
         """End the thread after the item it is at; False if that lasted too long: it is left behind.
 

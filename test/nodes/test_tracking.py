@@ -478,6 +478,32 @@ class TestAnotherEngine:
             assert watched.supervisor.tracking.counts == counts
             assert watched.supervisor.stop() is False
 
+    def test_a_call_that_hangs_for_a_command_costs_no_image(self, clip: Clip) -> None:
+        """Bug: an image was counted that never came."""
+        first = SlowEngine()
+        with Watched(first, StubEngine()) as watched:
+            watched.start(clip)
+            watched.send(clip[2][0], 2)
+            first.gate.clear()
+            first.waiting.clear()
+            late = watched.supervisor.tracking.set_target(clip[1][1], stamp(1), "late", "")
+            assert first.waiting.wait(DEADLINE_S)
+            wait_until(lambda: watched.watched() and watched.supervisor.replaced, "another engine")
+            with pytest.raises(TargetError, match="tracking ended"):
+                answer(late, DEADLINE_S)
+            assert len(watched.send(clip[3][0], 3).targets) == 1
+            counts = watched.supervisor.tracking.counts
+            assert (counts.received, counts.processed, counts.dropped, counts.rejected) == (4, 4, 0, 0)
+            first.gate.set()
+
+    def test_a_supervisor_that_was_stopped_starts_nothing(self, clip: Clip) -> None:
+        """Bug: a look that came a moment too late took another engine."""
+        with Watched(StubEngine(), StubEngine()) as watched:
+            watched.start(clip)
+            assert watched.supervisor.stop()
+            watched.supervisor.watch()
+            assert watched.supervisor.tracking.stopped and len(watched.engines) == 1
+
     def test_engines_that_all_hang_are_an_end(self, clip: Clip) -> None:
         engines = [SlowEngine() for _ in range(MOST_HUNG)]
         with Watched(*engines) as watched:
