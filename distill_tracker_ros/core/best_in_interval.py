@@ -21,9 +21,9 @@ class BestInInterval:
         return int(self._best is not None)
 
     @property
-    def newest(self) -> View | None:
-        """The view that was taken last."""
-        return self._best
+    def views(self) -> tuple[View, ...]:
+        """The best view, if there is one."""
+        return () if self._best is None else (self._best,)
 
     def wants(self, frame_number: int, confidence: float) -> bool:
         """Whether a view of this frame would be taken: above the threshold and what is left of the best."""

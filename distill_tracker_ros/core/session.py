@@ -61,6 +61,18 @@ class Session:
     def targets(self) -> list[Target]:
         return list(self._targets.values())
 
+    def target(self, id: str = "") -> Target:
+        """The target of this id; with an empty one the primary target.
+
+        Raises:
+            TargetError: no target has this id.
+        """
+        if not (id or self._targets):
+            raise TargetError("there is no target")
+        if id and id not in self._targets:
+            raise TargetError(f"no target has the id {shown(id)}; tracked are {sorted(self._targets)}")
+        return self._targets[id] if id else next(iter(self._targets.values()))
+
     @property
     def tracks(self) -> dict[str, Track]:
         """Target id -> the track after the last frame."""
@@ -139,9 +151,7 @@ class Session:
         Raises:
             TargetError: no target has this id.
         """
-        if id and id not in self._trackers:
-            raise TargetError(f"no target has the id {shown(id)}; tracked are {sorted(self._trackers)}")
-        dropped = [id] if id else list(self._trackers)
+        dropped = [self.target(id).id] if id else list(self._trackers)
         for key in dropped:
             del self._trackers[key], self._targets[key]
         return len(dropped)

@@ -39,9 +39,9 @@ class TargetStore:
         return len(self._views)
 
     @property
-    def newest(self) -> View | None:
-        """The view that was inserted last, if it was not forgotten."""
-        return self._views[-1] if self._views else None
+    def views(self) -> tuple[View, ...]:
+        """The views held, in the order of their insertion."""
+        return tuple(self._views)
 
     def clear(self, frame_number: int) -> None:
         """Forget all views but not the anchor, and count from this frame on."""

@@ -61,6 +61,17 @@ class Snapshot:
     latest_crop: Pixels  # the other slots
 
 
+@dataclass(frozen=True)
+class Remembered:
+    """A view of the target that is in the update rule's memory, in the template, or both."""
+
+    crop: Pixels  # (Hz, Wz, 3) RGB
+    initial: bool  # the one on which the target was set
+    in_template: bool
+    confidence: float | None = None  # None: the rule has forgotten it, but the template is still made of it
+    age_frames: int = 0  # frames since the target was set
+
+
 class Tracker:
     """Follows one target. Sees frames, stamps and calls: no clock, no thread, no randomness.
 
@@ -129,6 +140,17 @@ class Tracker:
     def snapshot(self) -> Snapshot:
         """The target as it is now; cheap, the crops are not copied (nothing writes into them)."""
         return Snapshot(self.track, self._frame_size, self._initial_crop, self._latest_crop)
+
+    @property
+    def remembered(self) -> tuple[Remembered, ...]:
+        """The initial view, then those of the update rule, the newest at the end; crops are not copied."""
+        latest = self._latest_crop
+        found = [Remembered(self._initial_crop, True, True, 1.0)]
+        held = self.update_rule.views
+        if latest is not self._initial_crop and all(view.crop is not latest for view in held):
+            found.append(Remembered(latest, False, True))
+        found += [Remembered(v.crop, False, v.crop is latest, v.confidence, v.frame_number) for v in held]
+        return tuple(found)
 
     def update(self, frame: Frame, stamp_ns: int) -> Track:
         """Find the target in the next frame."""

@@ -28,8 +28,8 @@ class UpdateRule(Protocol):
     """
 
     @property
-    def newest(self) -> View | None:
-        """The view that was taken last, if it is still held."""
+    def views(self) -> tuple[View, ...]:
+        """The views held, the one that was taken last at the end."""
         ...
 
     def __len__(self) -> int:
@@ -58,7 +58,7 @@ class UpdateRule(Protocol):
 class FixedTemplate:
     """The rule "none": the initial template is all that there is."""
 
-    newest = None
+    views: tuple[View, ...] = ()
 
     def __len__(self) -> int:
         return 0

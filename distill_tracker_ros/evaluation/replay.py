@@ -90,8 +90,8 @@ class SessionTracker:
         tracks = self._session.update(frame, stamp_ns)
         if self._id not in tracks:
             raise TargetError(self._session.notice)
-        newest = self._session.tracker(self._id).update_rule.newest
-        took_view = newest is not None and newest.frame_number == tracks[self._id].age_frames
+        views = self._session.tracker(self._id).update_rule.views
+        took_view = bool(views) and views[-1].frame_number == tracks[self._id].age_frames
         events = ["view"] * took_view + ["activation"] * (self._engine.template_calls > 0)
         return self._step(tracks[self._id], began, "+".join(events))
 

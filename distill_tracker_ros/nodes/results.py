@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import cv2
 from rclpy.lifecycle import LifecycleNode
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
 from ..core.frame import Frame
-from ..core.tracker import TrackState
+from ..core.tracker import Remembered, TrackState
 from ..messages import fill_box, track_to_detection
 from . import overlay
-from .interfaces import Detection2D, Detection2DArray, TrackedTarget, TrackerStatus
+from .interfaces import Detection2D, Detection2DArray, TargetView, TrackedTarget, TrackerStatus
 from .overlay import OverlayConfig
 from .tracking import Counts, Followed
 
@@ -44,6 +45,7 @@ class Results:
         targets: tuple[Followed, ...],
         counts: Counts,
         *,
+        size: tuple[int, int],
         model: str,
         backend: str,
         processing_ms: float,
@@ -52,6 +54,8 @@ class Results:
     ) -> None:
         msg = TrackerStatus(
             header=header,
+            width=size[0],
+            height=size[1],
             model=model,
             backend=backend,
             targets=[_target_msg(followed) for followed in targets],
@@ -89,4 +93,18 @@ def _target_msg(followed: Followed) -> TrackedTarget:
     )
     msg.last_seen.sec, msg.last_seen.nanosec = divmod(track.last_seen_ns, 1_000_000_000)
     fill_box(msg.box, track.box_xywh)
+    return msg
+
+
+def view_to_msg(view: Remembered) -> TargetView:
+    """A remembered view, its picture as a JPEG."""
+    jpeg = cv2.imencode(".jpg", cv2.cvtColor(view.crop, cv2.COLOR_RGB2BGR))[1]
+    msg = TargetView(
+        initial=view.initial,
+        in_template=view.in_template,
+        confidence=-1.0 if view.confidence is None else view.confidence,
+        age_frames=view.age_frames,
+    )
+    msg.picture.format = "jpeg"
+    msg.picture.data.frombytes(jpeg.tobytes())
     return msg

@@ -29,13 +29,13 @@ from ..runtime.tensorrt.builder import BuildCancelled
 from . import diagnostics, state_file
 from .changes import changes
 from .diagnostics import EngineUse, Events, Finding, Source, Stored
-from .interfaces import ClearTarget, Detection2D, SetTarget
+from .interfaces import ClearTarget, Detection2D, GetViews, SetTarget
 from .lifecycle import answer_impossible_transitions, logged
 from .logs import Log
 from .options import FIXED_AT_START, FIXED_WHILE_ACTIVE, FIXED_WHILE_CONFIGURED, Options
 from .parameters import Parameters
 from .resources import resources
-from .results import QOS, Results
+from .results import QOS, Results, view_to_msg
 from .running import NodeError, ending, run
 from .state_file import Keeper, StateFileError
 from .supervisor import OutOfEngines, Supervisor
@@ -74,7 +74,7 @@ class TrackerNode(LifecycleNode):
         self._events = Events()
         self._log = Log(self.get_logger())
         self._followed: tuple[Followed, ...] = ()  # what the log knows of the targets
-        self._header = Header()  # of the newest processed image
+        self._header, self._size = Header(), (0, 0)  # of the newest processed image
 
         self._results = Results(self)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QOS)
@@ -84,6 +84,7 @@ class TrackerNode(LifecycleNode):
         for kind, name, callback in (
             (SetTarget, "~/set_target", self._on_set_target),
             (ClearTarget, "~/clear_target", self._on_clear_target),
+            (GetViews, "~/get_views", self._on_get_views),
         ):
             self.create_service(kind, name, callback, qos_profile=SERVICE_QOS, callback_group=services)
         self.create_subscription(Detection2D, "~/target", self._on_target, QOS)
@@ -293,12 +294,14 @@ class TrackerNode(LifecycleNode):
             self._log.warning("image_rejected", f"image rejected: {tracking.message}")
         else:
             self._header = outcome.arrival.msg.header
+            self._size = (outcome.frame.width, outcome.frame.height)
             self._results.publish_detections(self._header, outcome.targets)
             latency_ms = self._latency_ms(self._header)
         self._results.publish_status(
             self._header,
             outcome.targets,
             tracking.counts,
+            size=self._size,
             model=loaded.engine.spec.name,
             backend=loaded.backend,
             processing_ms=outcome.processing_ns / 1e6,
@@ -351,6 +354,17 @@ class TrackerNode(LifecycleNode):
         except TargetError as error:
             response.success, response.message = False, str(error)
         self._log_answer("clear_target", response)
+        return response
+
+    def _on_get_views(self, request: Any, response: Any) -> Any:
+        try:
+            future = self._active().remembered(request.id)
+            response.id, remembered = answer(future, self._options.service_timeout_s)
+            response.views = [view_to_msg(each) for each in remembered]
+            response.success = True
+        except TargetError as error:
+            response.success, response.message = False, str(error)
+        self._log_answer("get_views", response)
         return response
 
     def _log_answer(self, service: str, response: Any) -> None:

@@ -19,7 +19,7 @@ from ..core.frame import Frame
 from ..core.session import SavedTarget, Session, Target, TargetError
 from ..core.texts import LONGEST_NAME
 from ..core.timeline import StampError, Timeline
-from ..core.tracker import Track, TrackState
+from ..core.tracker import Remembered, Track, TrackState
 from ..messages import ImageError, open_image
 from ..runtime.timing import TimedEngine
 from .history import History
@@ -144,6 +144,10 @@ class Tracking:
     def clear_target(self, id: str) -> Future[int]:
         """Drop a target, or all if the id is empty; gives how many were dropped, or a TargetError."""
         return self._worker.submit(lambda: self._clear_target(id))
+
+    def remembered(self, id: str) -> Future[tuple[str, tuple[Remembered, ...]]]:
+        """What is remembered of a target (empty id = the primary one): its id and views, or a TargetError."""
+        return self._worker.submit(lambda: self._remembered(id))
 
     def restart(self, reason: str) -> Future[None]:
         """Drop all targets and forget the images kept: what comes next has nothing to do with them."""
@@ -375,6 +379,10 @@ class Tracking:
         if dropped:
             self.message = f"target {id!r} was cleared" if id else f"all targets ({dropped}) were cleared"
         return dropped
+
+    def _remembered(self, id: str) -> tuple[str, tuple[Remembered, ...]]:
+        target = self._session.target(id)
+        return target.id, self._session.tracker(target.id).remembered
 
     def _restart(self, reason: str) -> None:
         self._history.clear()

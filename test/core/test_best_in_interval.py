@@ -26,7 +26,7 @@ def run(config: BestInIntervalConfig, confidences: list[float]) -> tuple[list[in
         assert rule.offer(view(number, confidence)) is wanted
         if wanted:
             taken.append(number)
-        assert rule.newest is None if not taken else rule.newest.frame_number == taken[-1]
+        assert [view.frame_number for view in rule.views] == taken[-1:]
         latest = rule.refresh(number, INITIAL)
         if latest is not None:
             refreshed[number] = int(latest[0, 0, 0])

@@ -418,7 +418,7 @@ def test_a_model_without_update_rule_cuts_no_templates_for_a_store() -> None:
     tracker = Tracker(engine, ArrayFrame(first), box, 0, TrackerConfig())
     for n, (rgb, _) in enumerate(others, start=1):
         tracker.update(ArrayFrame(rgb), n * STEP_NS)
-    assert tracker.update_rule.newest is None and engine.template_calls == 1
+    assert tracker.update_rule.views == () and engine.template_calls == 1
 
 
 # Robustness.
