@@ -1,7 +1,8 @@
-"""What a node of an operator does with a tracker: watch its status, set and drop targets, look at their views."""
+"""What a node of an operator does with a tracker: watch its status, set, drop and look at targets."""
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -47,8 +48,8 @@ class TrackerClient:
             heard: is told every status.
         """
         self._node, self._timeout_s, self._heard = node, timeout_s, heard
-        self._heard_s = 0.0  # by time.monotonic
-        self._status: TrackerStatus | None = None
+        # With the time of its arrival by time.monotonic.
+        self._newest: tuple[TrackerStatus | None, float] = None, -math.inf
         self._lock = threading.Lock()
         self._waiting: dict[Future[Answer], tuple[Any, Any, float]] = {}  # client, its future, until when
         group = ReentrantCallbackGroup()
@@ -67,19 +68,19 @@ class TrackerClient:
     @property
     def status(self) -> TrackerStatus | None:
         """The newest status; None before the first."""
-        return self._status
+        return self._newest[0]
 
     @property
     def silent_s(self) -> float:
         """Time since the newest status; infinite before the first."""
-        return time.monotonic() - self._heard_s if self._status else float("inf")
+        return time.monotonic() - self._newest[1]
 
     def image_time_ns(self) -> int:
         """The present time by the clock that stamps the images; 0 before the first image.
 
-        Extrapolated from the newest image: neither this machine's clock nor the node's has to be the camera's.
+        Extrapolated from the newest image: the camera's clock need not be that of this machine or node.
         """
-        status, heard_s = self._status, self._heard_s
+        status, heard_s = self._newest
         if status is None or not (newest := stamp_ns(status.header.stamp)):
             return 0
         age_s = max(status.latency_ms, 0.0) / 1e3 + time.monotonic() - heard_s
@@ -128,11 +129,9 @@ class TrackerClient:
                 del self._waiting[answer]
         for answer, client, called in late:
             client.remove_pending_request(called)
-            text = (
-                f"the tracker did not answer within {self._timeout_s:g} s: its status will tell what it did"
-            )
+            text = f"the tracker did not answer within {self._timeout_s:g} s: the status tells what it did"
             answer.set_result(Answer(False, text, answered=False))
 
     def _on_status(self, msg: TrackerStatus) -> None:
-        self._status, self._heard_s = msg, time.monotonic()
+        self._newest = msg, time.monotonic()
         self._heard(msg)
