@@ -20,6 +20,7 @@ from .interfaces import ClearTarget, GetViews, SetTarget, TrackerStatus
 from .results import QOS
 
 LOOK_PERIOD_S = 0.25  # at calls that have waited too long
+LONGEST_LATENCY_MS = 10_000  # a greater one is the distance of two clocks
 
 
 @dataclass(frozen=True)
@@ -83,8 +84,8 @@ class TrackerClient:
         status, heard_s = self._newest
         if status is None or not (newest := stamp_ns(status.header.stamp)):
             return 0
-        age_s = max(status.latency_ms, 0.0) / 1e3 + time.monotonic() - heard_s
-        return newest + round(age_s * 1e9)
+        latency_ms = status.latency_ms if 0 <= status.latency_ms <= LONGEST_LATENCY_MS else 0.0
+        return newest + round((latency_ms / 1e3 + time.monotonic() - heard_s) * 1e9)
 
     def set_target(self, box_xywh: ArrayLike, stamp_ns: int, id: str = "", label: str = "") -> Future[Answer]:
         """Follow a box in pixels of the image with this stamp (0 = the newest)."""
@@ -104,7 +105,8 @@ class TrackerClient:
     def _call(self, kind: Any, request: Any) -> Future[Answer]:
         client, answer = self._clients[kind], Future[Answer]()
         if not client.service_is_ready():
-            text = f"no tracker answers at {client.srv_name}: is it running, and in this namespace?"
+            name = self._node.resolve_service_name(client.srv_name)
+            text = f"no tracker answers at {name}: is it running, and in this namespace?"
             answer.set_result(Answer(False, text, answered=False))
             return answer
         with self._lock:

@@ -273,6 +273,18 @@ def test_memory_does_not_grow_with_the_number_of_frames() -> None:
     assert held[1] - held[0] < 20_000  # one view alone has 12 kB
 
 
+def test_a_target_is_found_by_its_id_and_the_primary_one_without() -> None:
+    session = Session(StubEngine())
+    with pytest.raises(TargetError, match="^there is no target$"):
+        session.target()
+    for id in ("b", "a"):
+        session.set_target(frame(), BOX, 0, id=id, label=id.upper())
+    assert session.target() == session.target("b") == session.targets[0]
+    assert session.target("a").label == "A"
+    with pytest.raises(TargetError, match=r"^no target has the id 'c'; tracked are \['a', 'b'\]$"):
+        session.target("c")
+
+
 def test_an_id_of_any_length_is_answered_with_a_sentence() -> None:
     with pytest.raises(TargetError, match=r"^no target has the id 'x{76}\.\.\.; tracked are \[\]$"):
         Session(StubEngine()).clear_target("x" * 100_000)

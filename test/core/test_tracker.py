@@ -421,6 +421,31 @@ def test_a_model_without_update_rule_cuts_no_templates_for_a_store() -> None:
     assert tracker.update_rule.views == () and engine.template_calls == 1
 
 
+def test_what_is_remembered_is_the_initial_view_and_those_of_the_store() -> None:
+    """The template's other slots hold a view that the store may have forgotten meanwhile."""
+    config = StoreConfig(interval_frames=10, capacity=2, min_gap_frames=6, gate=-1.0)
+    engine = StubEngine(update=config)
+    (first, box), *others = moving_square(40)
+    tracker = Tracker(engine, ArrayFrame(first), box, 0, TrackerConfig())
+    (only,) = tracker.remembered
+    assert (only.initial, only.in_template, only.confidence, only.age_frames) == (True, True, 1.0, 0)
+    held: dict[int, list[tuple[int, bool]]] = {}
+    for n, (rgb, _) in enumerate(others, start=1):
+        tracker.update(ArrayFrame(rgb), n * STEP_NS)
+        initial, *views = tracker.remembered
+        assert initial.crop is only.crop and initial.in_template
+        used = [view for view in views if view.in_template]
+        assert len(used) == (n >= 10)
+        for view in used:
+            slots = np.stack([initial.crop, view.crop])
+            np.testing.assert_array_equal(tracker.template_state[0], engine.encode_template(slots[None])[0])
+        held[n] = [(view.age_frames, view.in_template) for view in views if view.confidence is not None]
+        assert len(views) - len(held[n]) <= len(used)
+    assert held[9] == [(1, False), (7, False)]
+    assert held[10] == [(1, False), (7, True)]
+    assert held[19] == [(13, False), (19, False)]  # the one in the template is forgotten
+
+
 # Robustness.
 
 

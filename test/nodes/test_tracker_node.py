@@ -48,7 +48,7 @@ from vision_msgs.msg import (
 from waiting import wait_until
 
 from distill_tracker_msgs.msg import TrackedTarget, TrackerStatus
-from distill_tracker_msgs.srv import ClearTarget, SetTarget
+from distill_tracker_msgs.srv import ClearTarget, GetViews, SetTarget
 from distill_tracker_ros.core.boxes import cxcywh_to_xywh, iou, xywh_to_cxcywh
 from distill_tracker_ros.core.session import Session
 from distill_tracker_ros.messages import open_image, stamp_ns
@@ -220,7 +220,7 @@ class TestTargets:
         assert replaced.success and replaced.id == response.id
         detections, _ = tracker.send(rgb)
         assert float(iou(box_of(detections.detections[0]), other)) > 0.9
-        assert [d.results[0].hypothesis.class_id for d in detections.detections] == [""]
+        assert [d.results[0].hypothesis.class_id for d in detections.detections] == [response.id]
 
         cleared = tracker.clear_target(response.id)
         assert (cleared.success, cleared.message) == (True, "1 target(s) cleared")
@@ -248,6 +248,30 @@ class TestTargets:
         detections, status = tracker.send_msg(msg)
         assert detections.header == status.header == detections.detections[0].header == msg.header
         assert tracker.primary[-1].header == msg.header
+
+    def test_the_views_of_a_target_are_there_to_be_looked_at(self, tracker: Tracker, clip: Frames) -> None:
+        def views(id: str = "") -> Any:
+            return tracker.client.call(GetViews, f"{tracker.name}/get_views", id=id)
+
+        _, status = tracker.send(clip[0][0])
+        assert (status.width, status.height) == clip[0][0].shape[1::-1]
+        assert (views().success, views().message) == (False, "there is no target")
+        tracker.set_target(clip[0][1], id="car")
+        for rgb, _ in clip[1:3]:
+            tracker.send(rgb)
+        answer = views()
+        assert (answer.success, answer.id, answer.message) == (True, "car", "")
+        initial, *others = answer.views
+        assert (initial.initial, initial.in_template, initial.confidence) == (True, True, 1.0)
+        assert others and not any(view.initial for view in others)
+        assert all(0 < view.confidence <= 1 and view.age_frames in (1, 2) for view in others)
+        for view in answer.views:
+            picture = cv2.imdecode(np.frombuffer(view.picture.data, np.uint8), cv2.IMREAD_COLOR)
+            middle = picture[tuple(side // 2 for side in picture.shape[:2])][::-1]
+            assert view.picture.format == "jpeg" and np.abs(middle.astype(int) - RED).max() < 40
+        refused = views("bike")
+        assert not refused.success and "no target has the id 'bike'; tracked are ['car']" in refused.message
+        assert list(refused.views) == []
 
     def test_boxes_are_those_of_the_offline_session(
         self, tracker: Tracker, bundle: Path, clip: Frames
