@@ -1,0 +1,1 @@
+"""Programs that show how results are used; run from the checkout."""

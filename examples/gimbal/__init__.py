@@ -1,0 +1,1 @@
+"""A gimbal that keeps a target in the picture."""
