@@ -1,0 +1,1 @@
+"""The operator's page: a small web server, without ROS. `nodes/web_node.py` joins it to the graph."""
