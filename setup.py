@@ -28,6 +28,7 @@ setup(
     package_data={
         f"{NAME}.evaluation.report": ["report.html.j2"],
         f"{NAME}.runtime": ["reference_views.*"],
+        f"{NAME}.web": ["page/*"],
     },
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
@@ -45,6 +46,8 @@ setup(
             f"tracker_node = {NAME}.nodes.tracker_node:main",
             f"video_node = {NAME}.nodes.video_node:main",
             f"replay_node = {NAME}.nodes.replay_node:main",
+            f"web_node = {NAME}.nodes.web_node:main",
+            f"mavlink_node = {NAME}.nodes.mavlink_node:main",
             f"distill-tracker = {NAME}.cli:main",
         ],
     },

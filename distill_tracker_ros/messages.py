@@ -348,12 +348,15 @@ def fill_box(msg: BoundingBox2D, box_xywh: ArrayLike) -> None:
 
 
 def track_to_detection(id: str, label: str, track: Track, header: Header) -> Detection2D:
-    """One target as a detection: `class_id` is its label, `score` its confidence, the header the image's."""
+    """One target as a detection: `score` is its confidence, the header that of the image.
+
+    `class_id`, which displays write beside the box, is its label, or its id if it has none.
+    """
     # Imported here, so that the pixels of a bag can be read where there is no ROS.
     from vision_msgs.msg import Detection2D, ObjectHypothesisWithPose
 
     hypothesis = ObjectHypothesisWithPose()
-    hypothesis.hypothesis.class_id = label
+    hypothesis.hypothesis.class_id = label or id
     hypothesis.hypothesis.score = track.confidence
     detection = Detection2D(header=header, results=[hypothesis], id=id)
     fill_box(detection.bbox, track.box_xywh)

@@ -17,6 +17,7 @@ PACKAGE = ROOT / "distill_tracker_ros"
 
 # The rosdep key of what is imported under another name than that of its ROS package.
 KEYS = {
+    "aiohttp": "python3-aiohttp",
     "cv2": "python3-opencv",
     "jinja2": "python3-jinja2",
     "markupsafe": "python3-jinja2",  # a part of it
@@ -27,7 +28,7 @@ KEYS = {
     "yaml": "python3-yaml",
 }
 # Without a usable rosdep key: imported only where they are used, with a message that says how to get them.
-OPTIONAL = {"cuda", "onnx", "onnxruntime", "rosbags", "skimage", "tensorrt", "tensorrt_rtx"}
+OPTIONAL = {"cuda", "onnx", "onnxruntime", "pymavlink", "rosbags", "skimage", "tensorrt", "tensorrt_rtx"}
 OPTIONAL |= {"apsw", "backports", "compression", "lz4"}  # they come with rosbags
 # Of the checkout itself, and of Python.
 OWN = {"distill_tracker_ros"} | set(sys.stdlib_module_names)

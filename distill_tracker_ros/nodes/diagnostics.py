@@ -62,6 +62,7 @@ class Source:
     reliability: str
     publishers: int
     other_types: tuple[str, ...] = ()  # that others publish under the same name
+    bearing: str = ""  # the calibration by which directions are told, or why they are not
 
 
 @dataclass(frozen=True)
@@ -141,6 +142,7 @@ def examine_input(
             "lost_in_transport": events.lost_in_transport,
             "unstamped_in_window": events.unstamped.count(now_ns),
             "last_rejection": events.rejection,
+            "bearing": source.bearing,
         },
     )
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, NamedTuple
 
+from ..camera_info import BearingConfig
 from ..core.config import SessionConfig, TrackerConfig, choice, option
 from ..core.texts import shown
 from ..runtime.load import AUTO, BACKENDS, ON_CPU, ON_GPU
@@ -57,6 +58,7 @@ class Options:
     tensorrt: TensorRtOptions = TensorRtOptions()
     history: HistoryConfig = HistoryConfig()
     overlay: OverlayConfig = OverlayConfig()
+    bearing: BearingConfig = BearingConfig()
     diagnostics: DiagnosticsConfig = DiagnosticsConfig()
     watchdog: WatchdogConfig = WatchdogConfig()
     restore: RestoreConfig = RestoreConfig()

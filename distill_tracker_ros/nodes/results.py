@@ -19,6 +19,11 @@ from .tracking import Counts, Followed
 QOS = QoSProfile(depth=10)  # reliable
 
 
+def primary(targets: tuple[Followed, ...]) -> Followed | None:
+    """The first target, unless it is lost: the one that is published on its own."""
+    return targets[0] if targets and targets[0].track.state is not TrackState.LOST else None
+
+
 class Results:
     """Publishes what is tracked, with the header of the image; silent unless the node is active."""
 
@@ -36,7 +41,7 @@ class Results:
             if f.track.state is not TrackState.LOST
         ]
         self._detections.publish(Detection2DArray(header=header, detections=detections))
-        if targets and targets[0].track.state is not TrackState.LOST:
+        if primary(targets):
             self._detection.publish(detections[0])
 
     def publish_status(

@@ -104,6 +104,7 @@ class TrackerClient:
 
     def _call(self, kind: Any, request: Any) -> Future[Answer]:
         client, answer = self._clients[kind], Future[Answer]()
+        answer.set_running_or_notify_cancel()  # nobody who waits for it can cancel it
         if not client.service_is_ready():
             name = self._node.resolve_service_name(client.srv_name)
             text = f"no tracker answers at {name}: is it running, and in this namespace?"

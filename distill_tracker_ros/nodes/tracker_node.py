@@ -27,6 +27,7 @@ from ..runtime.load import Loaded, fallback, load
 from ..runtime.manifest import BundleError
 from ..runtime.tensorrt.builder import BuildCancelled
 from . import diagnostics, state_file
+from .bearing import Bearing
 from .changes import changes
 from .diagnostics import EngineUse, Events, Finding, Source, Stored
 from .interfaces import ClearTarget, Detection2D, GetViews, SetTarget
@@ -77,6 +78,7 @@ class TrackerNode(LifecycleNode):
         self._header, self._size = Header(), (0, 0)  # of the newest processed image
 
         self._results = Results(self)
+        self._bearing = Bearing(self, self._log, lambda: self._options.bearing)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", QOS)
 
         # A service waits for the tracker: in a group of its own, it keeps nothing else waiting.
@@ -144,6 +146,7 @@ class TrackerNode(LifecycleNode):
         except RuntimeError as error:  # of the middleware
             hint = "under SROS2 the node's enclave needs the right to it"
             self._log.error("no_subscription", f"activate: no subscription to {self._topic}: {error}; {hint}")
+            self._unsubscribe()
             super().on_deactivate(state)
             return TransitionCallbackReturn.FAILURE
         return result
@@ -231,10 +234,15 @@ class TrackerNode(LifecycleNode):
     def _subscribe(self) -> None:
         options = self._options
         is_raw = options.image_transport == "raw"
-        topic = self.resolve_topic_name("image") if is_raw else self._compressed_topic()
+        topic = self.resolve_topic_name("image")
+        if not is_raw:
+            topic = self._unless_remapped("image/compressed", f"{topic}/compressed")
         reliability = ReliabilityPolicy[options.image_reliability.upper()]
         qos = QoSProfile(depth=1, reliability=reliability)
         self._topic = topic
+        # First, so that it is there when the images are.
+        beside = topic.removesuffix("/compressed").rpartition("/")[0]
+        self._bearing.listen(self._unless_remapped("camera_info", f"{beside}/camera_info"))
         for events in (
             SubscriptionEventCallbacks(incompatible_qos=self._on_other_qos, message_lost=self._on_lost),
             SubscriptionEventCallbacks(),
@@ -248,18 +256,17 @@ class TrackerNode(LifecycleNode):
                 continue
 
     def _unsubscribe(self) -> None:
+        self._bearing.stop()
         if self._subscription is not None:
             self.destroy_subscription(self._subscription)
             self._subscription = None
             if self._tracking is not None:
                 self._tracking.pause()
 
-    def _compressed_topic(self) -> str:
-        """A remapping of `image` moves it as well, as with image_transport, unless it has one of its own."""
-        own = self.resolve_topic_name("image/compressed")
-        if own != self.resolve_topic_name("image/compressed", only_expand=True):
-            return own
-        return self.resolve_topic_name("image") + "/compressed"
+    def _unless_remapped(self, topic: str, beside_image: str) -> str:
+        """A remapping of `image` moves others as well, as with image_transport, unless they have their own."""
+        own = self.resolve_topic_name(topic)
+        return own if own != self.resolve_topic_name(topic, only_expand=True) else beside_image
 
     # Images in, results out. `_report` and `_on_failure` run in the tracking thread.
 
@@ -296,6 +303,7 @@ class TrackerNode(LifecycleNode):
             self._header = outcome.arrival.msg.header
             self._size = (outcome.frame.width, outcome.frame.height)
             self._results.publish_detections(self._header, outcome.targets)
+            self._bearing.publish(self._header, outcome.targets, self._size)
             latency_ms = self._latency_ms(self._header)
         self._results.publish_status(
             self._header,
@@ -476,7 +484,8 @@ class TrackerNode(LifecycleNode):
         own_type = _TYPES[options.image_transport]
         types = [each.topic_type for each in self.get_publishers_info_by_topic(topic)]
         others = tuple(sorted({each for each in types if each != own_type}))
-        source = Source(topic, options.image_reliability, types.count(own_type), others)
+        reliability, bearing = options.image_reliability, self._bearing.state
+        source = Source(topic, reliability, types.count(own_type), others, bearing)
         targets = events.processed.targets if events.processed else ()
         return [
             diagnostics.examine_input(now_ns, events, counts, source, config),

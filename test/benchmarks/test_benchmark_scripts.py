@@ -56,15 +56,16 @@ def run(name: str, *arguments: str) -> str:
 
 def test_every_benchmark_is_in_the_list():
     scripts = {path.stem for path in FOLDER.glob("*.py")} - {"run", "macs", "writing"}
-    scripts -= {"camera", "traffic", "feed"}  # parts of others
+    scripts -= {"camera", "traffic", "feed", "crowd"}  # parts of others
     scripts -= {"soak", "load"}  # of the field, not of speed: see docs/field.md
     scripts -= {"training", "methods"}  # they need torch, which a robot does not have
     scripts -= {"gpu"}  # it needs one
+    scripts -= {"operators"}  # it needs aiohttp and pymavlink
     assert set(load("run").BENCHMARKS) == scripts
 
 
 @pytest.mark.parametrize(
-    "name", ["run", "speed", "frame_path", "node_overhead", "node_memory", "soak", "load"]
+    "name", ["run", "speed", "frame_path", "node_overhead", "node_memory", "soak", "load", "operators"]
 )
 def test_help_starts_with_examples(name: str):
     assert run(name, "--help").startswith(f"Examples:\n  python3 benchmarks/{name}.py\n")
@@ -115,6 +116,24 @@ def test_memory_is_measured(model: str, tmp_path: Path):
     assert found["images"] == [20, 60]
     assert all(30 < size < 2000 for size in found["rss_mb"])
     assert found["ratio"] == pytest.approx(found["rss_mb"][1] / found["rss_mb"][0])
+
+
+@pytest.mark.ros
+def test_the_cost_of_operators_is_measured(model: str, tmp_path: Path):
+    import ros_needed  # noqa: F401
+
+    for package in ("aiohttp", "pymavlink"):
+        pytest.importorskip(package, reason=f"{package} is among the requirements of operators")
+    arguments = ["--model", model, "--rounds", "2", "--seconds", "1", "--json", str(tmp_path / "o.json")]
+    out = run("operators", *arguments)
+    found = json.loads((tmp_path / "o.json").read_text())
+    assert len(found["rounds"]) == 2
+    for each in found["rounds"]:
+        assert all(each[side]["processing_ms"] < each[side]["latency_ms"] for side in ("alone", "with"))
+        assert each["operators"]["pictures_hz"] > 1 and 1 < each["operators"]["boxes_hz"] < 15
+    ratios = [each["with"]["latency_ms"] / each["alone"]["latency_ms"] for each in found["rounds"]]
+    assert found["summary"]["latency_ms"]["ratio"]["median"] == pytest.approx(np.mean(ratios))
+    assert "with / alone" in out
 
 
 @pytest.mark.ros

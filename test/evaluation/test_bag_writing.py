@@ -192,7 +192,8 @@ def assert_detections(path: Path, run: TrackedSequence, frame_id: str) -> None:
                 [centre.x - box[2] / 2, centre.y - box[3] / 2, found.bbox.size_x, found.bbox.size_y], box
             )
             assert found.header == array.header
-            assert (found.id, found.results[0].hypothesis.score) == ("1", score)
+            (hypothesis,) = (result.hypothesis for result in found.results)
+            assert (found.id, hypothesis.class_id, hypothesis.score) == ("1", "1", score)
 
 
 def test_detections_have_the_headers_of_the_images(tmp_path: Path, bag: Sequence) -> None:

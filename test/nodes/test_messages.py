@@ -465,3 +465,5 @@ class TestBoxes:
         assert detection.header == header and detection.id == "7"
         assert [(r.hypothesis.class_id, r.hypothesis.score) for r in detection.results] == [("car", 0.75)]
         assert float(iou(box_from_msg(detection.bbox), track.box_xywh)) == 1.0
+        unlabelled = track_to_detection("7", "", track, header)  # displays show the class alone
+        assert [(r.hypothesis.class_id, r.hypothesis.score) for r in unlabelled.results] == [("7", 0.75)]

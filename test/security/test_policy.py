@@ -100,10 +100,10 @@ def test_a_profile_follows_its_node_into_a_namespace(client: Client, bundle: Pat
     with running("tracker_node", tmp_path, *arguments, **settings):
         found = used_when(client, "front", "/camera/image_raw", "/drone1")
     allowed = read_rights("/tracker", "/drone1", "front")
-    images = frozenset({"/drone1/image", "/drone1/image/compressed"})
-    remapped = frozenset({"/camera/image_raw"})
+    camera = frozenset({"/drone1/image", "/drone1/image/compressed", "/drone1/camera_info"})
+    remapped = frozenset({"/camera/image_raw", "/camera/camera_info"})
     assert found - allowed == Rights(subscribe=remapped)
-    assert allowed - found == Rights(subscribe=images)
+    assert allowed - found == Rights(subscribe=camera)
 
 
 def test_the_video_node_uses_its_rights_and_no_others(client: Client, sequence: Path, tmp_path: Path) -> None:
@@ -129,7 +129,8 @@ def test_the_operator_may_do_what_the_tracker_offers_to_an_operator() -> None:
     assert operator.publish - own == {"/tracker/target"} <= tracker.subscribe
     unseen = {"/tracker/transition_event", *own}
     assert operator.subscribe == tracker.publish - unseen
-    assert operator.request == {"/tracker/set_target", "/tracker/clear_target"} <= tracker.reply
+    services = {f"/tracker/{name}" for name in ("set_target", "clear_target", "get_views")}
+    assert operator.request == services <= tracker.reply
 
 
 def test_the_policy_is_one_that_sros2_reads() -> None:

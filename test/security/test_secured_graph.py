@@ -49,7 +49,7 @@ ENCLAVES = {
     "/stranger": read_rights("/operator", node=NODE)
     - Rights(
         publish=frozenset({"/tracker/target"}),
-        request=frozenset({"/tracker/set_target", "/tracker/clear_target"}),
+        request=frozenset({"/tracker/set_target", "/tracker/clear_target", "/tracker/get_views"}),
     ),
 }
 

@@ -249,7 +249,7 @@ def encode_detection(box_xywh: Boxes | None, score: float, header: ImageHeader, 
         centre = _msg("vision_msgs/msg/Pose2D", _msg("vision_msgs/msg/Point2D", 0.0, 0.0), 0.0)
         bbox = _msg("vision_msgs/msg/BoundingBox2D", centre, 0.0, 0.0)
         fill_box(bbox, box_xywh)
-        hypothesis = _msg("vision_msgs/msg/ObjectHypothesis", label, score)
+        hypothesis = _msg("vision_msgs/msg/ObjectHypothesis", label or TARGET_ID, score)
         result = _msg("vision_msgs/msg/ObjectHypothesisWithPose", hypothesis, _no_pose())
         detections.append(_msg(DETECTION, head, [result], bbox, TARGET_ID))
     return bytes(ros2_types().serialize_cdr(_msg(DETECTIONS, head, detections), DETECTIONS))
