@@ -14,6 +14,8 @@ from .core.line_of_sight import IDENTITY, Camera, NotCalibratedError
 if TYPE_CHECKING:
     from sensor_msgs.msg import CameraInfo
 
+MOST_COEFFICIENTS = 100  # that are looked at: more than any model has, and the others cost nothing
+
 
 @dataclass(frozen=True)
 class BearingConfig:
@@ -31,7 +33,8 @@ def camera_from_msg(msg: CameraInfo, rectified: bool = False) -> Camera:
     Raises:
         CameraError: it is not calibrated, or describes no camera; the text says why.
     """
-    k, d, r, p = ([float(number) for number in numbers] for numbers in (msg.k, msg.d, msg.r, msg.p))
+    coefficients = msg.d[:MOST_COEFFICIENTS]
+    k, d, r, p = ([float(each) for each in numbers] for numbers in (msg.k, coefficients, msg.r, msg.p))
     if k[0] == 0:
         raise NotCalibratedError("the camera is not calibrated: K[0] of its camera_info is 0")
     size, roi = (int(msg.width), int(msg.height)), msg.roi

@@ -29,6 +29,7 @@ from distill_tracker_ros.processes import NodeProcess, own_graph
 ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ = 10.0  # a third of the clip's own: two processors run the tracker and the browser
 DESK, PHONE = ViewportSize(width=1280, height=640), ViewportSize(width=390, height=844)
+BROWSERS = "chromium", "chromium-browser", "google-chrome"
 QUALITY = 75  # of the JPEGs
 BIKE_AT, HUT_AT, LOOK_AT = 60, 257, 292  # frames
 # Left, top, width, height in some frames, measured by hand: the clip's truth is the motorcycle's.
@@ -48,30 +49,22 @@ def main() -> int:
 
 
 def _fly(work: Path, output: Path) -> int:
-    browser_path = next(
-        filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-    )
+    browser_path = next(filter(None, map(shutil.which, BROWSERS)), None)
     if browser_path is None:
-        raise CommandError("no browser was found: install the chromium of your distribution")
+        raise CommandError(f"no browser was found: install one of {', '.join(BROWSERS)}")
     video, truth_path = clip.write(work)
-    truth = np.loadtxt(truth_path, delimiter=",")
-    hut = np.array(
-        [np.interp(range(clip.FRAMES), list(HUT), side) for side in zip(*HUT.values(), strict=True)]
-    )
-    log = work / "log"
-    port = _free_port()
+    bike = np.loadtxt(truth_path, delimiter=",")
+    sides = zip(*HUT.values(), strict=True)
+    hut = np.stack([np.interp(range(clip.FRAMES), list(HUT), side) for side in sides], axis=1)
+    log, port = work / "log", _free_port()
     camera = {"path": str(video), "rate": RATE_HZ, "loop": True, "start_paused": True}
     with own_graph(log), ExitStack() as running:
+        started = {"tracker_node": {"autostart": True}, "web_node": {"port": port}, "video_node": camera}
         nodes = [
             running.enter_context(NodeProcess(name, log, **parameters))
-            for name, parameters in (
-                ("tracker_node", {"autostart": True, "image_transport": "compressed"}),
-                ("web_node", {"port": port, "image_transport": "compressed"}),
-                ("video_node", {**camera, "transport": "compressed"}),
-            )
+            for name, parameters in started.items()
         ]
-        client = running.enter_context(Client(nodes))
-        playback = Playback(client)
+        playback = Playback(running.enter_context(Client(nodes)))
         browser = running.enter_context(sync_playwright()).chromium.launch(
             executable_path=browser_path, args=["--no-sandbox", "--disable-gpu"]
         )
@@ -79,8 +72,8 @@ def _fly(work: Path, output: Path) -> int:
         phone = browser.new_page(viewport=PHONE, device_scale_factor=2, has_touch=True, is_mobile=True)
         for page in (desk, phone):
             page.goto(f"http://127.0.0.1:{port}/")
-        playback.mark(desk, "motorcycle", truth, BIKE_AT)
-        playback.mark(desk, "hut", hut.T, HUT_AT)
+        playback.mark(desk, "motorcycle", bike, BIKE_AT)
+        playback.mark(desk, "hut", hut, HUT_AT)
         desk.locator(".target", has_text="motorcycle").click()
         phone.locator(".target", has_text="motorcycle").tap()
         playback.wait_for(desk, LOOK_AT)

@@ -134,27 +134,25 @@ def line_of_sight(
     Raises:
         CameraError: the point is outside of what the calibration covers, or the image does not fit it.
     """
-    if not all(map(math.isfinite, point)):
-        raise CameraError(f"the point {point} is not finite")
     fx, _, cx, _, fy, cy, *_ = camera.matrix
     across, down = _unscaled(camera, point, image_size)
     # Half a pixel: the calibration counts from the centre of the first one.
     x, y, z = (across - 0.5 - cx) / fx, (down - 0.5 - cy) / fy, 1.0
     lens = camera._lens
-    if lens is not None:
-        solution = _undistorted(lens, *_levelled(lens, x, y), max(fx, fy))
-        if solution is None:
-            covers = "outside of what the calibration covers"
-            raise CameraError(f"the pixel ({point[0]:.1f}, {point[1]:.1f}) is {covers} ({camera})")
-        x, y = solution
-        if lens.by_angle:  # so far they were angles
-            angle = math.hypot(x, y)
-            ratio = math.sin(angle) / angle if angle else 1.0
-            x, y, z = x * ratio, y * ratio, math.cos(angle)
-    vector = np.array([x, y, z])
+    solution = (x, y) if lens is None else _undistorted(lens, *_levelled(lens, x, y), max(fx, fy))
+    if solution is None or not math.isfinite(math.hypot(*solution)):
+        covers = "outside of what the calibration covers"
+        raise CameraError(f"the pixel ({point[0]:.1f}, {point[1]:.1f}) is {covers} ({camera})")
+    x, y = solution
+    if lens is not None and lens.by_angle:  # so far they were angles
+        angle = math.hypot(x, y)
+        ratio = math.sin(angle) / angle if angle else 1.0
+        x, y, z = x * ratio, y * ratio, math.cos(angle)
+    vector = np.array([x, y, z]) / math.hypot(x, y, z)
     if camera.rotation != IDENTITY:
         vector = np.array(camera.rotation).reshape(3, 3) @ vector
-    return np.asarray(vector / np.linalg.norm(vector))
+        vector /= np.linalg.norm(vector)
+    return vector
 
 
 def _unscaled(camera: Camera, point: tuple[float, float], image_size: tuple[int, int]) -> tuple[float, float]:
@@ -200,7 +198,7 @@ def _turning_radius(numerator: Sequence[float], denominator: Sequence[float]) ->
     """Where radius * numerator / denominator stops rising, or has a pole; infinite if it never does."""
     above, below = np.array([1.0, *numerator])[::-1], np.array([1.0, *denominator])[::-1]
     with np.errstate(all="ignore"):
-        bend = np.polysub(
+        bend: NDArray[np.float64] = np.polysub(
             np.polymul(np.polyder(above), below),
             np.polymul(above, np.polyder(below)),
         )
@@ -262,6 +260,7 @@ def _distorted(lens: _Lens, x: float, y: float) -> _Distorted:
     """Within the lens's limit."""
     q = x * x + y * y
     (above, above_slope), (below, below_slope) = _series(lens.numerator, q), _series(lens.denominator, q)
+    below = below or math.nan  # at a pole nothing rises
     ratio = above / below
     slope = 2 * (above_slope - ratio * below_slope) / below  # of the ratio by q, twice
     (p1, p2), (s1, s2, s3, s4) = lens.tangential, lens.prism

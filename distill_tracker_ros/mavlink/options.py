@@ -95,9 +95,13 @@ class MavlinkOptions:
     video_delay_ms: int = option(
         0, "age of the picture on which the pilot marks a target, ms; 0 = mark the newest image", 0, 60_000
     )
-    tracker_timeout_s: float = option(5.0, "longest time to wait for the tracker's answer, s", 0.1, 600.0)
+    service_timeout_s: float = option(5.0, "longest time to wait for the tracker's answer, s", 0.1, 600.0)
     camera: CameraConfig = CameraConfig()
     video: VideoConfig = VideoConfig()
 
+    def __post_init__(self) -> None:
+        if not self.target_id:
+            raise ValueError("target_id = '': accepted is a name, which a new mark replaces the target of")
 
-FIXED_AT_START = ("connection", "component_id", "system_id", "tracker_timeout_s")
+
+FIXED_AT_START = ("connection", "component_id", "system_id", "service_timeout_s")

@@ -38,7 +38,7 @@ class RosTracker:
         self._options = options
         self._stamps: deque[int] = deque(maxlen=STAMPS_KEPT)
         self._report: Report | None = None
-        self._client = TrackerClient(node, options().tracker_timeout_s, self._hear)
+        self._client = TrackerClient(node, options().service_timeout_s, self._hear)
 
     @property
     def report(self) -> Report | None:

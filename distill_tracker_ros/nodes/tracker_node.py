@@ -40,6 +40,7 @@ from .results import QOS, Results, view_to_msg
 from .running import NodeError, ending, run
 from .state_file import Keeper, StateFileError
 from .supervisor import OutOfEngines, Supervisor
+from .topics import image_topic, unless_remapped
 from .tracking import Arrival, Counts, Followed, Outcome, Tracking, answer
 from .watchdog import sign_of_life
 
@@ -234,15 +235,13 @@ class TrackerNode(LifecycleNode):
     def _subscribe(self) -> None:
         options = self._options
         is_raw = options.image_transport == "raw"
-        topic = self.resolve_topic_name("image")
-        if not is_raw:
-            topic = self._unless_remapped("image/compressed", f"{topic}/compressed")
+        topic = image_topic(self, options.image_transport)
         reliability = ReliabilityPolicy[options.image_reliability.upper()]
         qos = QoSProfile(depth=1, reliability=reliability)
         self._topic = topic
         # First, so that it is there when the images are.
         beside = topic.removesuffix("/compressed").rpartition("/")[0]
-        self._bearing.listen(self._unless_remapped("camera_info", f"{beside}/camera_info"))
+        self._bearing.listen(unless_remapped(self, "camera_info", f"{beside}/camera_info"))
         for events in (
             SubscriptionEventCallbacks(incompatible_qos=self._on_other_qos, message_lost=self._on_lost),
             SubscriptionEventCallbacks(),
@@ -262,11 +261,6 @@ class TrackerNode(LifecycleNode):
             self._subscription = None
             if self._tracking is not None:
                 self._tracking.pause()
-
-    def _unless_remapped(self, topic: str, beside_image: str) -> str:
-        """A remapping of `image` moves others as well, as with image_transport, unless they have their own."""
-        own = self.resolve_topic_name(topic)
-        return own if own != self.resolve_topic_name(topic, only_expand=True) else beside_image
 
     # Images in, results out. `_report` and `_on_failure` run in the tracking thread.
 

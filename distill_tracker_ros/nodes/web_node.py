@@ -53,18 +53,16 @@ class PictureConfig:
 class WebOptions:
     """Everything that can be set on the web node."""
 
-    host: str = option(
-        "127.0.0.1", "address to listen on: 127.0.0.1 = this machine alone, 0.0.0.0 = all; needs a token then"
-    )
+    host: str = option("127.0.0.1", "address to listen on: 127.0.0.1 = this machine alone, 0.0.0.0 = all")
     port: int = option(8088, "port to listen on; 0 = a free one", 0, 65_535)
     token: str = option(
-        "", "secret that opens the page; empty = made at start and printed, where one is needed"
+        "", "secret that opens the page; empty = made at start where one is needed, and printed"
     )
-    open_view: bool = option(False, "let everybody watch, and only those with the token command")
+    open_view: bool = option(False, "let everybody watch; to set and drop targets takes the token")
     allowed_origins: str = option(
-        "", "other pages that may connect, separated by commas, for example https://drone.example"
+        "", "addresses of the page behind a proxy, with commas between them, such as https://drone.example"
     )
-    allowed_hosts: str = option("", "other names by which the page is opened, separated by commas")
+    allowed_hosts: str = option("", "names of this machine by which the page is opened, with commas between")
     max_viewers: int = option(8, "pages that are served at once", 1, 64)
     image_transport: str = choice(
         "raw takes sensor_msgs/Image on image; compressed takes CompressedImage on image/compressed",

@@ -9,9 +9,10 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from ..core.texts import shown
+from ..core.texts import LONGEST_NAME, shown
 
 _HOST = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::[0-9]{1,5})?")
+SHORTEST_TOKEN = 8  # characters; the rate at which tokens can be tried does the rest
 MOST_KEYS = 1024  # addresses that are told apart; the others share one account
 
 
@@ -28,14 +29,23 @@ def key_of(address: str) -> str:
     return str(ip)
 
 
+def token_refusal(token: str) -> str:
+    """Why a token is not accepted as the secret of a server, which the text keeps; empty if it is."""
+    length = len(token)
+    if SHORTEST_TOKEN <= length <= LONGEST_NAME and token.isprintable() and token == token.strip():
+        return ""
+    accepted = f"{SHORTEST_TOKEN} to {LONGEST_NAME} characters that can be printed, no space at an end"
+    return f"token = (a secret of {length} characters): accepted are {accepted}"
+
+
 @dataclass(frozen=True)
 class Access:
     """The rules of one server."""
 
     token: str  # empty: none is needed
     open_view: bool  # whether watching needs none
-    hosts: frozenset[str] = frozenset()  # names that it is reached by, besides addresses
-    origins: frozenset[str] = frozenset()  # of pages that may open a WebSocket, besides its own
+    hosts: frozenset[str] = frozenset()  # names by which it is reached, in small letters
+    origins: frozenset[str] = frozenset()  # of pages that may connect, besides its own; in small letters
 
     def host_refusal(self, host: str) -> str:
         """Why a Host header is refused; empty if it is not.
@@ -48,13 +58,11 @@ class Access:
             name = (match[1] or match[2]).lower().removesuffix(".")
             if match[1] or _is_address(name) or name in self.hosts or name in _own_names():
                 return ""
-        return (
-            f"Host {shown(host)} is not a name of this server: open it by its address, or set allowed_hosts"
-        )
+        return f"Host {shown(host)} is no name of this server: open it by its address, or set allowed_hosts"
 
     def origin_refusal(self, origin: str | None, host: str) -> str:
         """Why a page's WebSocket is refused; empty if it is not. `host`: the Host header."""
-        if origin is not None and (origin.lower() == f"http://{host}".lower() or origin in self.origins):
+        if origin is not None and origin.lower() in {f"http://{host}".lower(), *self.origins}:
             return ""
         return f"Origin {shown(origin)} is not this server's page: open that, or set allowed_origins"
 

@@ -14,14 +14,17 @@ STATE_PERIOD_S = 1.0
 
 
 class Broadcast:
-    """The viewers and what they see. Times are those of one steady clock, in s; not thread-safe."""
+    """The viewers and what they see.
+
+    Times are those of one steady clock, in s. Other threads than the server's may ask for `wanted` alone.
+    """
 
     def __init__(self) -> None:
         self.viewers: set[Viewer] = set()
         self.pictures = 0  # made into messages so far
         self._board, self._holder = Board(), Holder()
-        self._outline: object = None  # what viewers know, and since when
-        self._told_s = 0.0
+        self._outline: object = None  # of what viewers were told last
+        self._told_s = 0.0  # when that was
 
     @property
     def wanted(self) -> bool:

@@ -40,24 +40,20 @@ class Conversation:
         """Return when the viewer has left.
 
         Raises:
-            Refused: it said too much that makes no sense.
+            Refused: it says too much, or nothing that can be used.
         """
         viewer, unusable = self._viewer, 0
         while True:
             message = await viewer.socket.receive()
             viewer.heard_s = self._clock()
             if not self._messages.admit():
-                raise Refused(
-                    f"more than {MESSAGES_PER_S:g} messages a second came from this viewer", TOO_MANY
-                )
+                raise Refused(f"more than {MESSAGES_PER_S:g} messages a second came", TOO_MANY)
             if message.type is WSMsgType.PING:
                 viewer.pong(message.data)
             elif message.type in (WSMsgType.TEXT, WSMsgType.BINARY):
                 unusable = 0 if await self._take(message) else unusable + 1
                 if unusable >= MOST_UNUSABLE:
-                    raise Refused(
-                        f"{unusable} messages that cannot be used came one after the other", UNUSABLE
-                    )
+                    raise Refused(f"{unusable} messages in a row cannot be used", UNUSABLE)
             elif message.type is not WSMsgType.PONG:
                 return
 

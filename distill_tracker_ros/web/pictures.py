@@ -67,14 +67,13 @@ class Holder:
 
     def due(self, now_s: float, is_settled: Callable[[Picture], bool]) -> Picture | None:
         """The newest picture that need not be held any longer; older ones are dropped."""
-        found = None
-        for number, (at_s, picture) in reversed(list(enumerate(self._held))):
+        for count in range(len(self._held), 0, -1):
+            at_s, picture = self._held[count - 1]
             if now_s - at_s >= PATIENCE_S or is_settled(picture):
-                found = picture
-                for _ in range(number + 1):
+                for _ in range(count):
                     self._held.popleft()
-                break
-        return found
+                return picture
+        return None
 
     def wait_s(self, now_s: float) -> float | None:
         """Time until the next picture's patience ends; None when none is held."""

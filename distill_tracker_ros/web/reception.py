@@ -57,6 +57,8 @@ class Reception:
             self._refused(str(refusal), address)
             with suppress(asyncio.TimeoutError, ConnectionError):
                 await asyncio.wait_for(_dismiss(socket, refusal), CLOSE_S)
+        except ConnectionError:
+            pass  # the viewer has left
         finally:
             # A peer that does not read would keep the connection open for ever.
             asyncio.get_running_loop().call_later(CLOSE_S, transport.abort)
@@ -68,12 +70,11 @@ class Reception:
             message = await socket.receive(timeout=HELLO_S)
         except asyncio.TimeoutError:
             raise Refused(f"no hello came within {HELLO_S:g} s", UNUSABLE) from None
-        try:
+        hello = None
+        with suppress(RequestError):  # its text would bring what may be a token into the log
             hello = protocol.parse(message.data) if message.type is WSMsgType.TEXT else None
-        except RequestError as error:
-            raise Refused(str(error), UNUSABLE) from None
         if not isinstance(hello, Hello):
-            raise Refused("the first message must be a hello", UNUSABLE)
+            raise Refused("the first message is no hello that can be used", UNUSABLE)
         if not self._wrong_tokens.has(address):
             raise Refused("too many wrong tokens came from this address: wait a minute", TOO_MANY)
         only_watches = self._access.why_only_watch(hello.token)
@@ -88,13 +89,17 @@ class Reception:
         self._make_room(viewer)
         self._viewers.add(viewer)
         viewer.tell(self._state())
-        sender = asyncio.create_task(viewer.send(protocol.welcome(viewer.only_watches)))
-        sender.add_done_callback(lambda done: _end(viewer, done))
+        works = viewer.send(protocol.welcome(viewer.only_watches)), Conversation(viewer, self._tracker).hold()
+        tasks = [asyncio.create_task(work) for work in works]
         try:
-            await Conversation(viewer, self._tracker).hold()
+            done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._viewers.discard(viewer)
-            sender.cancel()
+            for task in tasks:
+                task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+        for task in done:
+            task.result()
 
     def _make_room(self, newcomer: Viewer) -> None:
         """Who may command comes before those who only watch."""
@@ -105,16 +110,6 @@ class Reception:
             raise Refused(f"{self._max_viewers} viewers are here, and no more are admitted", TOO_MANY)
         self._viewers.discard(watching[0])
         watching[0].transport.abort()
-
-
-def _end(viewer: Viewer, sender: asyncio.Task[None]) -> None:
-    """A viewer to which nothing can be sent has left."""
-    if not sender.cancelled():
-        viewer.transport.abort()
-        if not isinstance(error := sender.exception(), ConnectionError):
-            asyncio.get_running_loop().call_exception_handler(
-                {"message": "a sender failed", "exception": error}
-            )
 
 
 async def _dismiss(socket: web.WebSocketResponse, refusal: Refused) -> None:

@@ -17,10 +17,10 @@ from typing import Any, Protocol
 from aiohttp import web
 
 from ..core.texts import one_line
-from .access import Access, Rates, is_loopback, key_of
+from .access import Access, Rates, is_loopback, key_of, token_refusal
 from .broadcast import Broadcast
 from .conversation import Tracker
-from .listener import Listener, listen
+from .listener import Listener, ServerError, listen
 from .page_files import answer, page_files
 from .pictures import Picture
 from .reception import Reception
@@ -79,8 +79,10 @@ class Server:
         """Listen from now on.
 
         Raises:
-            ServerError: the address cannot be listened on.
+            ServerError: the token is not accepted, or the address cannot be listened on.
         """
+        if settings.token and (reason := token_refusal(settings.token)):
+            raise ServerError(reason)
         self._settings, self._tracker, self._log = settings, tracker, log
         self._socket = listen(settings.host, settings.port)
         address, self.port = self._socket.getsockname()[:2]
@@ -104,6 +106,8 @@ class Server:
         self._thread = threading.Thread(target=self._serve, args=(started,), name="web", daemon=True)
         self._thread.start()
         started.wait()
+        if self.failure:
+            raise ServerError(self.failure)
 
     @property
     def url(self) -> str:
@@ -235,9 +239,7 @@ class Server:
         host = request.headers.get("Host", "")
         try:
             if not self._rates.admit(address):
-                return self._refusal(
-                    429, f"more than {HTTP_PER_S:g} requests a second of one address", address
-                )
+                return self._refusal(429, f"more than {HTTP_PER_S:g} requests a second", address)
             if reason := self._access.host_refusal(host):
                 return self._refusal(421, reason, address)
             if request.method not in ("GET", "HEAD"):
@@ -251,6 +253,9 @@ class Server:
             return answer(200, file.content, file.type)
         except web.HTTPException as error:
             return self._refusal(error.status, error.text or error.reason, address)
+        except Exception as error:
+            self._on_error(self._loop, {"message": "a request failed", "exception": error})
+            raise
 
     def _refusal(self, status: int, reason: str, address: str) -> web.Response:
         self._refuse(reason, address)

@@ -56,6 +56,9 @@ class Board:
 
     def diagnosed(self, statuses: Iterable[Any], now_s: float) -> None:
         """Diagnostics of the tracker came."""
+        self._diagnostics = {
+            name: entry for name, entry in self._diagnostics.items() if now_s - entry[0] < SPAN_S
+        }
         for status in statuses:
             name, level = _text(status.name), LEVELS.get(int.from_bytes(status.level, "little"))
             self._diagnostics.pop(name, None)

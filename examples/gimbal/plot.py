@@ -17,7 +17,7 @@ from .control import Angles, Gains
 from .simulation import Gimbal, Lens, Sample, Vector, fly, through
 
 LENS = Lens()
-EDGE_DEG = 32.0  # of the picture, to the right
+EDGE_DEG = 33.0  # of the picture, to the right
 SPEED_DEG_S = 20.0
 STEP_DEG = 25.0
 

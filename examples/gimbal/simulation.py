@@ -84,7 +84,7 @@ class Lens:
 
     def shows(self, ray: Vector) -> bool:
         """Whether a direction is in the picture."""
-        if ray[2] < 0.3 * np.linalg.norm(ray):  # so far out the model folds
+        if ray[2] <= 0:
             return False
         (pixel,) = self.pixels(ray)
         return bool((pixel > 0).all() and (pixel < self.size).all())

@@ -236,9 +236,16 @@ class TestRefusals:
         assert "\n" not in str(caught.value)
 
     @pytest.mark.parametrize("point", [(math.nan, 3.0), (3.0, math.inf)])
-    def test_a_point_that_is_none(self, point: tuple[float, float]) -> None:
-        with pytest.raises(CameraError, match="is not finite"):
-            line_of_sight(PINHOLE, point, (640, 480))
+    @pytest.mark.parametrize("name", ["no distortion", "rational 14", "fisheye, 224 degrees"])
+    def test_a_point_that_is_none(self, name: str, point: tuple[float, float]) -> None:
+        camera = CAMERAS[name]
+        with pytest.raises(CameraError, match=r"the pixel \(.*(nan|inf).*\) is outside of what"):
+            line_of_sight(camera, point, camera.size)
+
+    def test_a_point_so_far_away_that_its_square_is_infinite(self) -> None:
+        found = line_of_sight(PINHOLE, (3e200, -4e200), (640, 480))
+        towards = np.array([3 / 500, -4 / 510, 0])
+        assert found == pytest.approx(towards / np.linalg.norm(towards))
 
     def test_where_the_model_turns_back(self) -> None:
         """radius - 0.5 radius^3 has its top at 0.816: what is seen there has no pixel further out."""

@@ -106,8 +106,10 @@ class Loop:
 
     @staticmethod
     def _of(messages: list[Any], stamp: Any, what: str) -> Any:
-        matches = lambda: [msg for msg in messages[-5:] if msg.header.stamp == stamp]  # noqa: E731
-        return wait_until(matches, f"{what} of {stamp.sec}.{stamp.nanosec:09}")[0]
+        def found() -> list[Any]:
+            return [msg for msg in messages[-5:] if msg.header.stamp == stamp]
+
+        return wait_until(found, f"{what} of {stamp.sec}.{stamp.nanosec:09}")[0]
 
 
 @pytest.fixture(scope="module")

@@ -115,14 +115,33 @@ def prepare(folder: Path) -> None:
     write_tiny_bundle(folder / "tiny")
 
 
+def until_joined(station: Station) -> None:
+    """Until the ground station knows the camera, and the node the tracker's services and images."""
+    station.wait("camera")
+    wait_until(
+        lambda: station.ack(2010, station.do("command", id=2010, params=[]))["result"] == ACCEPTED,
+        "a node that has found the tracker's services",
+    )
+    wait_until(
+        lambda: (
+            station.do("command", id=512, params=[259])
+            and any(each.fields["resolution_h"] for each in station.messages("CAMERA_INFORMATION"))
+        ),
+        "a node that has found the tracker's status",
+    )
+
+
 @contextmanager
-def flying(client: Client, folder: Path, connection: str, station: Station) -> Iterator[Flight]:
+def flying(
+    client: Client, folder: Path, connection: str, station: Station, model: str = ""
+) -> Iterator[Flight]:
     """The nodes on this connection; the ground station has found the camera, its tracking button is on.
 
     Args:
         folder: see `prepare`.
+        model: another one than that of the folder.
     """
-    tracker = {"model": str(folder / "tiny"), "autostart": True, "tracker__lost_after_ms": 300}
+    tracker = {"model": model or str(folder / "tiny"), "autostart": True, "tracker__lost_after_ms": 300}
     video = {"path": str(folder / "clip"), "rate": RATE_HZ, "loop": True, "stamps": "video"}
     with (
         running("tracker_node", folder, **tracker),
@@ -131,7 +150,7 @@ def flying(client: Client, folder: Path, connection: str, station: Station) -> I
         flight = Flight(client, station, node, folder)
         with running("video_node", folder, start_paused=True, wait_for_subscriber=True, **video):
             flight.begin()
-            station.wait("camera")
+            until_joined(station)
             station.do("button", on=True)
             yield flight
 

@@ -18,7 +18,7 @@ import pytest
 pytest.importorskip("pymavlink", reason="needs pymavlink")
 
 from desk import command as packed_command
-from mavlink_flight import ACCEPTED, HEIGHT, IN_PROGRESS, TEMPORARILY_REJECTED, VEHICLE, WIDTH
+from mavlink_flight import ACCEPTED, HEIGHT, IN_PROGRESS, TEMPORARILY_REJECTED, VEHICLE, WIDTH, until_joined
 from ros_harness import Client, NodeProcess, running, time_msg
 from station_process import Station, free_port, ground_station
 from waiting import DEADLINE_S, wait_until
@@ -96,19 +96,7 @@ def on_the_bench(folder: Path, **parameters: Any) -> Iterator[Station]:
         ground_station(f"udpin:127.0.0.1:{port}", VEHICLE) as station,
         running("mavlink_node", folder, connection=f"udpout:127.0.0.1:{port}", **parameters) as node,
     ):
-        station.wait("camera")
-        # Until the node knows the services and the size of the images.
-        wait_until(
-            lambda: station.ack(2010, station.do("command", id=2010, params=[]))["result"] == ACCEPTED,
-            "a tracker that is found",
-        )
-        wait_until(
-            lambda: (
-                station.do("command", id=512, params=[259])
-                and any(each.fields["resolution_h"] for each in station.messages("CAMERA_INFORMATION"))
-            ),
-            "the size of the images",
-        )
+        until_joined(station)
         yield station
         assert node.alive
 
@@ -117,7 +105,8 @@ def test_the_delay_of_the_video_reaches_the_stamp_and_the_box_the_pixels(
     asked: Asked, tmp_path: Path
 ) -> None:
     with on_the_bench(tmp_path, video_delay_ms=400, video__crop_width=0.5, target_id="pilot") as station:
-        wait_until(lambda: len(asked.stamps) > 40, "some images")
+        known = len(asked.stamps)
+        wait_until(lambda: len(asked.stamps) > known + 40, "images of more than the delay")
         asked.requests.clear()
         before_ns = asked.stamps[-1]
         since = station.do("command", id=2005, params=[0.25, 0.25, 0.5, 0.75])
@@ -141,7 +130,7 @@ def test_without_a_delay_the_newest_image_is_marked(asked: Asked, tmp_path: Path
 
 
 def test_a_slow_tracker_is_in_progress_and_a_flood_waits_for_nothing(asked: Asked, tmp_path: Path) -> None:
-    with on_the_bench(tmp_path, tracker_timeout_s=4.0) as station:
+    with on_the_bench(tmp_path, service_timeout_s=4.0) as station:
         asked.requests.clear()
         asked.slow.clear()
         codec = mavlink.MAVLink(None, 255, 190)
@@ -203,7 +192,7 @@ def test_without_pymavlink_it_says_how_to_get_it(tmp_path: Path) -> None:
     node = NodeProcess("mavlink_node", tmp_path, env={"PYTHONPATH": path})
     assert node.wait() == 1
     assert node.output.strip().splitlines() == [
-        "distill_tracker_ros: pymavlink is missing (not here): get it with 'pip install pymavlink'"
+        "distill_tracker_ros: pymavlink >= 2.4.42 is missing (not here): 'pip install -U pymavlink'"
     ]
 
 

@@ -20,6 +20,8 @@ from mavlink_flight import VEHICLE, flying, overlap, prepare
 from ros_harness import Client
 from station_process import free_port, ground_station
 
+from distill_tracker_ros.runtime.load import shipped_models
+
 pytestmark = pytest.mark.ros
 
 
@@ -37,11 +39,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_over_tcp(client: Client, folder: Path) -> None:
+@pytest.mark.skipif("eatrack_nano" not in shipped_models(), reason="models/eatrack_nano is not there")
+def test_over_tcp_with_the_shipped_model(client: Client, folder: Path) -> None:
     port = free_port(socket.SOCK_STREAM)
     with (
         ground_station(f"tcpin:127.0.0.1:{port}", VEHICLE) as station,
-        flying(client, folder, f"tcp:127.0.0.1:{port}", station) as flight,
+        flying(client, folder, f"tcp:127.0.0.1:{port}", station, "eatrack_nano") as flight,
     ):
         flight.mark()
         status = station.message("CAMERA_TRACKING_IMAGE_STATUS", tracking_status=1)

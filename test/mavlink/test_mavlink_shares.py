@@ -77,3 +77,8 @@ def test_a_camera_that_cannot_be_is_refused() -> None:
 def test_crops_that_add_up_to_the_whole_image_are_accepted() -> None:
     assert VideoConfig(crop_left=0.1, crop_width=0.9).crop_width == 0.9
     assert MavlinkOptions().video == VideoConfig()
+
+
+def test_marks_have_a_name_so_that_one_takes_the_place_of_the_other() -> None:
+    with pytest.raises(ValueError, match="^target_id = '': accepted is a name"):
+        MavlinkOptions(target_id="")

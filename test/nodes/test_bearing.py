@@ -89,6 +89,7 @@ def test_what_a_message_says_is_in_the_camera() -> None:
         ({"k": np.full(9, np.nan)}, False, CameraError, "camera matrix .*nan"),
         ({"width": 0}, False, CameraError, "images of 0x240"),
         ({"d": [0.1] * 3}, False, CameraError, "plumb_bob has 4 or 5 coefficients; got 3"),
+        ({"d": [0.1] * 100_000}, False, CameraError, "plumb_bob has 4 or 5 coefficients; got 100"),
         ({"distortion_model": "thin_prism"}, False, CameraError, "distortion model 'thin_prism' is unknown"),
     ],
 )
@@ -120,6 +121,12 @@ def test_facts_change_with_everything_but_the_header() -> None:
         )
     ]
     assert len({facts(msg) for msg in (info(), *others)}) == len(others) + 1
+
+
+def with_stamp(messages: list[Any], stamp: Any, what: str) -> Any:
+    """The one message of an image."""
+    (found,) = wait_until(lambda: [msg for msg in messages if msg.header.stamp == stamp], what)
+    return found
 
 
 class Rig:
@@ -173,14 +180,11 @@ class Rig:
 
     def bearing(self, stamp: Any) -> Vector3Stamped:
         """That of the image with this stamp."""
-        matches = lambda: [msg for msg in self.bearings if msg.header.stamp == stamp]  # noqa: E731
-        (found,) = wait_until(matches, "a bearing")
-        return found
+        return with_stamp(self.bearings, stamp, "a bearing")
 
     def middle(self, stamp: Any) -> NDArray[Any]:
         """The middle of the box that was published for it."""
-        matches = lambda: [msg for msg in self._detections if msg.header.stamp == stamp]  # noqa: E731
-        (found,) = wait_until(matches, "a detection")
+        found = with_stamp(self._detections, stamp, "a detection")
         return np.array([found.bbox.center.position.x, found.bbox.center.position.y])
 
     def set_rectified(self, value: bool) -> None:
@@ -277,8 +281,10 @@ def test_rectified_images(rig: Rig) -> None:
         rig.calibrate(info(), "320x240, no distortion")
         stamp = rig.look(PLACES[0]).header.stamp
         p = info().p.reshape(3, 4)
-        pinhole = lambda ray: (p[:, :3] @ ray / ray[2])[:2]  # noqa: E731
-        assert degrees_off(rig.bearing(stamp), rig.middle(stamp), pinhole, p[0, 0]) < 0.1
+        off = degrees_off(
+            rig.bearing(stamp), rig.middle(stamp), lambda ray: (p[:, :3] @ ray / ray[2])[:2], p[0, 0]
+        )
+        assert off < 0.1
     finally:
         rig.set_rectified(False)
     rig.calibrate(info(), "320x240, plumb_bob")

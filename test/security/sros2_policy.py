@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 POLICY = Path(__file__).parents[2] / "config" / "security" / "policy.xml"
-NODES = {"/tracker": "tracker", "/operator": "operator", "/video": "video", "/replay": "replay"}
+NODES = {f"/{name}": name for name in ("tracker", "operator", "web", "mavlink", "video", "replay")}
 
 
 @dataclass(frozen=True)

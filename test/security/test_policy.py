@@ -106,6 +106,22 @@ def test_a_profile_follows_its_node_into_a_namespace(client: Client, bundle: Pat
     assert allowed - found == Rights(subscribe=camera)
 
 
+def test_the_page_uses_its_rights_and_no_others(client: Client, tmp_path: Path) -> None:
+    """Images of either transport, and only while somebody looks."""
+    pytest.importorskip("aiohttp", reason="aiohttp is missing: it is among the operators' requirements")
+    with running("web_node", tmp_path, port=0, use_sim_time=True):
+        found = used_when(client, "web", "/tracker/status")
+    images = frozenset({"/image", "/image/compressed"})
+    assert read_rights("/web") - found == Rights(subscribe=images)
+    assert found - read_rights("/web") == Rights()
+
+
+def test_the_ground_stations_camera_uses_its_rights_and_no_others(client: Client, tmp_path: Path) -> None:
+    pytest.importorskip("pymavlink", reason="pymavlink is missing: it is among the operators' requirements")
+    with running("mavlink_node", tmp_path, use_sim_time=True):
+        assert used_when(client, "mavlink", "/tracker/status") == read_rights("/mavlink")
+
+
 def test_the_video_node_uses_its_rights_and_no_others(client: Client, sequence: Path, tmp_path: Path) -> None:
     settings = {"path": str(sequence), "transport": "both", "start_paused": True, "use_sim_time": True}
     with running("video_node", tmp_path, **settings):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import http.client
 import json
@@ -21,7 +22,7 @@ pytest.importorskip("aiohttp", reason="the web server needs aiohttp")
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pages import Page
-from tracker_double import SECOND, TrackerDouble, diagnosis, said, status, target
+from tracker_double import SECOND, TrackerDouble, diagnosis, said, status, target, view
 from waiting import wait_until
 
 from distill_tracker_ros.nodes.logs import Log, parse
@@ -362,6 +363,22 @@ class TestSlowViewers:
             time.sleep(3)  # longer than the limit
             assert not quiet.is_closed and quiet.ask("clear", id="car")["success"]
 
+    def test_one_that_asks_and_never_reads_the_answers_is_dropped_with_all_that_waits_for_it(
+        self, start: Callable[..., Site], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(server_module, "LIFE_S", 2.0)
+        site = start()
+        site.tracker.views = (view(jpeg=bytes(1_000_000)),)
+        with site.page() as greedy:
+            greedy.said("welcome")
+            usual = len(asyncio.all_tasks(site.server._loop))
+            greedy.pause()
+            for number in range(40):
+                greedy.send({"type": "views", "request": number, "id": "car"})
+            wait_until(lambda: site.viewers == 0, "its end")
+            wait_until(lambda: len(asyncio.all_tasks(site.server._loop)) < usual, "the end of its tasks")
+        assert len(site.tracker.asked) <= conversation.REQUESTS_AT_ONCE + 2
+
 
 class TestRefusals:
     @pytest.mark.parametrize(
@@ -463,12 +480,12 @@ class TestRefusals:
 
     def test_what_was_allowed_gets_in(self, start: Callable[..., Site]) -> None:
         site = start(
-            token="secret",
+            token="a secret",
             allowed_hosts=frozenset({"drone.example"}),
             allowed_origins=frozenset({"https://drone.example"}),
         )
         assert site.get(Host="drone.example")[0] == 200
-        with site.page("secret", Host="drone.example", Origin="https://drone.example") as page:
+        with site.page("a secret", Host="drone.example", Origin="https://drone.example") as page:
             assert page.said("welcome")["may_command"]
 
     def test_requests_without_end_are_refused_for_a_while(self, site: Site) -> None:
@@ -538,21 +555,21 @@ class TestTokens:
         assert not any(token in line for line in site.lines)
 
     def test_wrong_ones_are_refused_and_soon_not_even_compared(self, start: Callable[..., Site]) -> None:
-        site = start(token="secret")
+        site = start(token="a secret")
         assert site.server.url == site.url  # a token that was given is not printed
         codes = []
         for number in range(int(reception.WRONG_TOKENS_AT_ONCE) + 2):
-            with site.page(f"secret{number}") as page:
+            with site.page(f"a secret{number}") as page:
                 codes.append(page.wait_closed())
         assert codes == [4401] * int(reception.WRONG_TOKENS_AT_ONCE) + [4429] * 2
         assert "wait a minute" in page.said("refused")["message"]
-        with site.page("secret") as page:  # or trying would pay
+        with site.page("a secret") as page:  # or trying would pay
             assert page.wait_closed() == 4429
         assert site.tracker.asked == []
 
     def test_an_open_view_is_for_watching(self, start: Callable[..., Site]) -> None:
-        site = start(token="secret", open_view=True)
-        with site.page() as watching, site.page("secret") as commanding:
+        site = start(token="a secret", open_view=True)
+        with site.page() as watching, site.page("a secret") as commanding:
             welcome = watching.said("welcome")
             assert not welcome["may_command"] and "only watch" in welcome["message"]
             for request in ({"box": [1, 2, 3, 4], "stamp": "1.000000000", "type": "set"}, {"type": "clear"}):
@@ -567,15 +584,15 @@ class TestTokens:
             assert page.wait_closed() == 4401
 
     def test_who_only_watches_makes_room_for_who_commands(self, start: Callable[..., Site]) -> None:
-        site = start(token="secret", open_view=True, max_viewers=1)
+        site = start(token="a secret", open_view=True, max_viewers=1)
         with site.page() as watching:
             watching.said("welcome")
             with site.page() as another:
                 assert another.wait_closed() == 4429
-            with site.page("secret") as commanding:
+            with site.page("a secret") as commanding:
                 assert commanding.said("welcome")["may_command"]
                 wait_until(lambda: watching.is_closed, "the end of the other")
-                with site.page("secret") as second:
+                with site.page("a secret") as second:
                     assert second.wait_closed() == 4429
                 assert commanding.ask("clear", id="")["success"]
 
@@ -588,6 +605,10 @@ class TestStart:
             Site(host="203.0.113.7")
         with pytest.raises(ServerError, match="host = 'no such name' is no address"):
             Site(host="no such name")
+        for token in ("short", " a secret with spaces", "a line\nand another", "x" * 257):
+            with pytest.raises(ServerError, match="token = .*: accepted are 8 to 256") as refusal:
+                Site(token=token)
+            assert token not in str(refusal.value)
 
     def test_it_ends_with_viewers_that_do_not_read_and_its_port_is_free_again(self) -> None:
         site = Site()

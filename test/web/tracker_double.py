@@ -57,6 +57,7 @@ class TrackerDouble:
     def __init__(self) -> None:
         self.asked: list[tuple[Any, ...]] = []
         self.holds = False  # leave questions open
+        self.views = (view(),)
         self.open: list[Future[Any]] = []
 
     def set_target(self, box_xywh: Any, stamp_ns: int, id: str, label: str) -> Future[Any]:
@@ -78,7 +79,7 @@ class TrackerDouble:
         elif "unknown" in question:
             future.set_result(said(False, "there is no target 'unknown'"))
         else:
-            future.set_result(said(True, "done", id="car", views=(view(),)))
+            future.set_result(said(True, "done", id="car", views=self.views))
         return future
 
 
@@ -86,8 +87,8 @@ def said(success: bool, message: str, id: str = "", views: tuple[Any, ...] = ())
     return SimpleNamespace(success=success, message=message, id=id, views=views)
 
 
-def view(confidence: float = 0.5, **fields: Any) -> SimpleNamespace:
+def view(confidence: float = 0.5, jpeg: bytes = b"\xff\xd8jpeg", **fields: Any) -> SimpleNamespace:
     """Like distill_tracker_msgs/TargetView."""
     usual = {"initial": True, "in_template": True, "age_frames": 7}
-    picture = SimpleNamespace(data=b"\xff\xd8jpeg")
+    picture = SimpleNamespace(data=jpeg)
     return SimpleNamespace(picture=picture, confidence=confidence, **usual | fields)

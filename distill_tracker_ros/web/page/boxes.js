@@ -1,6 +1,7 @@
 /** The boxes of the targets over the picture, in an SVG whose units are pixels of the camera's image. */
 
 const REACH_PX = 22; // on the screen, of a tap around a box: a finger is wide
+const EDGE_PX = 2; // on the screen, between a box and what sets it off: a small target is not covered
 const LONGEST_LABEL = 24; // characters; the row of the target has all of it
 
 export class Boxes {
@@ -33,7 +34,7 @@ export class Boxes {
       const parts = this.#drawn.get(target.id);
       parts.group.setAttribute("class", old ? "old" : target.state.toLowerCase());
       parts.group.classList.toggle("selected", target.id === selected);
-      place(parts.edge, target.box);
+      place(parts.edge, around(target.box, EDGE_PX / scale));
       place(parts.line, target.box);
       write(parts.text, target, old, width, scale);
     }
@@ -51,7 +52,8 @@ export class Boxes {
   #parts(id) {
     const group = add(this.#svg, "g", "");
     group.dataset.id = id;
-    return { group, edge: add(group, "rect", "edge"), line: add(group, "rect", "line"), text: add(group, "text", "") };
+    const [edge, line] = [add(group, "rect", "edge"), add(group, "rect", "line")];
+    return { group, edge, line, text: add(group, "text", "") };
   }
 }
 
@@ -77,6 +79,8 @@ function add(parent, name, className) {
 function place(rect, [x, y, width, height]) {
   for (const [name, value] of Object.entries({ x, y, width, height })) rect.setAttribute(name, value);
 }
+
+const around = ([x, y, width, height], by) => [x - by, y - by, width + 2 * by, height + 2 * by];
 
 /** The caption: in the screen's size whatever the picture's, above the box or, at the top, below it. */
 function write(text, { id, label, state, confidence, box }, old, across, scale) {

@@ -1,8 +1,8 @@
 /**
  * What fingers and the mouse do on the picture: one draws a box or taps, two zoom and move.
  *
- * From the moment a finger goes down the picture holds still: the box, what one sees, and the stamp that is sent
- * belong to the same frame.
+ * From the moment a finger goes down the picture holds still: the box, what one sees, and the stamp that is
+ * sent belong to the same frame.
  */
 
 const TAP_PX = 6; // of the screen: a smaller movement is a tap, a smaller side no box
@@ -43,8 +43,7 @@ export class Gestures {
   }
 
   #down(event) {
-    const other = event.target.closest("button, form") || (event.pointerType === "mouse" && event.button !== 0);
-    if (other || !this.#picture.stamp) return;
+    if (event.target.closest("button, form") || event.button !== 0 || !this.#picture.stamp) return;
     this.#view.setPointerCapture(event.pointerId);
     const at = place(event);
     this.#pointers.set(event.pointerId, at);
@@ -74,8 +73,8 @@ export class Gestures {
     if (!start) return;
     if (!drawing) this.#operator.tapped(this.#picture.targetAt(at));
     else if (Math.min(box[2], box[3]) * this.#picture.scale < TAP_PX) {
-      const size = `${Math.round(box[2])} x ${Math.round(box[3])} px`;
-      this.#operator.refused(`a box of ${size} is too small: draw from corner to corner, or look closer first`);
+      const size = `a box of ${Math.round(box[2])} x ${Math.round(box[3])} px`;
+      this.#operator.refused(`${size} is too small: draw from corner to corner, or look closer first`);
     } else this.#operator.drawn(box, stamp);
   }
 

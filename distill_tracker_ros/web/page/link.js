@@ -7,8 +7,8 @@ const WRONG_TOKEN = 4401; // close code
 
 /**
  * @typedef {object} Listener
- * @property {(header: object, jpeg: Uint8Array, done: () => void) => void} picture `done`: it is on the screen,
- *   or was left out for a newer one
+ * @property {(header: object, jpeg: Uint8Array, done: () => void) => void} picture
+ *   `done`: it is on the screen, or was left out for a newer one
  * @property {(state: object) => void} state
  * @property {() => void} changed phase, message or mayCommand are others now
  */

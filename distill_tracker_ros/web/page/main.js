@@ -91,11 +91,10 @@ function markAgain() {
 async function mark(box, stamp) {
   const again = marking ? state.targets.find((target) => target.id === selected) : null;
   const label = again ? again.label : byId("label").value.trim();
-  marking = false;
-  showSelection();
   const answer = await command({ type: "set", stamp, box, id: again?.id ?? "", label }, "not marked");
   if (!answer.success) return;
   if (!again) byId("label").value = "";
+  marking = false;
   viewsAt = -Infinity;
   awaited = answer.id;
 }
@@ -129,6 +128,7 @@ async function lookAtViews() {
 function showSelection() {
   panel.select(selected, marking, link.mayCommand);
   byId("drop-all").hidden = !link.mayCommand || (state?.targets.length ?? 0) < 1;
+  byId("new").hidden = !link.mayCommand;
   byId("view").classList.toggle("marking", marking);
   showTask();
 }
@@ -150,19 +150,22 @@ function problems(pictureAge) {
     found.push(`The tracker has said nothing for ${silent.toFixed(0)} s: its boxes are old.`);
   }
   if (picture.heldFor !== null) return found;
-  if (pictureAge === Infinity) found.push("No picture has come yet: does the camera run, on this topic?");
-  else if (pictureAge > FROZEN_S) found.push(`No new picture for ${pictureAge.toFixed(1)} s: this one is old.`);
+  const age = `${pictureAge.toFixed(1)} s`;
+  if (pictureAge === Infinity) found.push("Waiting for a picture: does the camera run, on this topic?");
+  else if (pictureAge > FROZEN_S) found.push(`No new picture for ${age}: this one is old.`);
   return found;
 }
 
 function tick() {
   const age = (performance.now() - picture.shownAt) / 1000;
-  const frozen = age > FROZEN_S && picture.heldFor === null;
-  const live = link.phase === "open" && !frozen;
-  const chip = byId("link");
-  chip.className = `chip ${live ? "live" : "off"}`;
-  setText(chip, live ? "LIVE" : link.phase === "open" ? "FROZEN" : "OFFLINE");
-  byId("view").classList.toggle("frozen", frozen || link.phase !== "open");
+  let word = "LIVE";
+  if (link.phase !== "open") word = "OFFLINE";
+  else if (picture.heldFor !== null) word = "HELD";
+  else if (age > FROZEN_S) word = age === Infinity ? "NO PICTURE" : "FROZEN";
+  else if (state?.tracker !== "running") word = "NO TRACKER";
+  byId("link").className = `chip ${word === "LIVE" ? "live" : "off"}`;
+  setText(byId("link"), word);
+  byId("view").classList.toggle("frozen", ["OFFLINE", "NO PICTURE", "FROZEN"].includes(word));
   setText(byId("problems"), problems(age).join("\n"));
   byId("whole").hidden = !picture.isZoomed;
   byId("access").hidden = link.phase !== "refused" && (link.phase !== "open" || link.mayCommand);
@@ -176,10 +179,10 @@ function showTask() {
   const [task, held] = [byId("task"), picture.heldFor ?? 0];
   let text = "";
   if (held > TICK_MS / 1000) {
-    const hint = held > HURRY_S ? `let go now, the tracker remembers about ${REMEMBERED_S} s` : "let go to follow";
-    text = `Picture held for ${held.toFixed(1)} s: ${hint}`;
+    const hurry = `let go now, the tracker remembers about ${REMEMBERED_S} s`;
+    text = `Picture held for ${held.toFixed(1)} s: ${held > HURRY_S ? hurry : "let go to follow"}`;
   } else if (marking) text = `Draw the new box of ${selected} (Esc: not)`;
-  else if (link.phase === "open" && !link.mayCommand) text = `You can only watch. ${link.message}`;
+  else if (link.phase === "open" && !link.mayCommand) text = link.message || "you can only watch";
   task.hidden = !text;
   task.classList.toggle("off", held > HURRY_S);
   byId("view").classList.toggle("held", picture.heldFor !== null);
@@ -203,7 +206,8 @@ const KEYS = {
 
 function selectNext(step) {
   const ids = (state?.targets ?? []).map((target) => target.id);
-  if (ids.length) select(ids.at((ids.indexOf(selected) + step + (selected || step > 0 ? 0 : 1)) % ids.length));
+  const at = ids.indexOf(selected);
+  if (ids.length) select(ids.at(step > 0 ? (at + 1) % ids.length : Math.max(at, 0) - 1));
 }
 
 addEventListener("keydown", (event) => {

@@ -29,7 +29,8 @@ export class Messages {
   /** Keep a message that is seen in another way. */
   note(text, kind = "info") {
     const now = new Date();
-    const time = element("time", { dateTime: now.toISOString() }, now.toLocaleTimeString([], { hour12: false }));
+    const clock = now.toLocaleTimeString([], { hour12: false });
+    const time = element("time", { dateTime: now.toISOString() }, clock);
     this.#log.prepend(element("li", { className: kind }, time, text));
     while (this.#log.children.length > KEPT) this.#log.lastChild.remove();
   }

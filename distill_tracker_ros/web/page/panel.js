@@ -2,7 +2,8 @@
 
 import { byId, element, percent, setText } from "./dom.js";
 
-const LINE_S = 30;
+const LINE_S = 30; // shown of the past
+const GAP_S = 1.5; // after which it is not known what was
 const COLOURS = { TRACKING: "#3cdc60", UNCERTAIN: "#ffbe28", LOST: "#ff6b6b" };
 
 /**
@@ -39,9 +40,10 @@ export class Panel {
     byId("empty").hidden = ids.size > 0;
     this.#measures(state);
     byId("diagnostics").replaceChildren(
-      ...state.diagnostics.map(({ name, level, message }) =>
-        element("li", { className: level.toLowerCase() }, element("b", {}, `${level} ${name}`), ` ${message}`),
-      ),
+      ...state.diagnostics.map(({ name, level, message }) => {
+        const title = element("b", {}, `${level} ${name}`);
+        return element("li", { className: level.toLowerCase() }, title, ` ${message}`);
+      }),
     );
   }
 
@@ -132,13 +134,13 @@ class Row {
   }
 
   views(views) {
-    const seen = JSON.stringify(views.map(({ jpeg, in_template }) => [jpeg.length, jpeg.slice(-64), in_template]));
+    const seen = JSON.stringify(views);
     if (seen === this.#seen) return;
     this.#seen = seen;
     this.#views.replaceChildren(...views.map(view));
   }
 
-  /** Confidence over time: full columns TRACKING, every other one UNCERTAIN, a line at the top alone LOST. */
+  /** Confidence over time; shaded to the top: UNCERTAIN in stripes, LOST all over. */
   draw() {
     const { width, height } = this.#line;
     const now = performance.now() / 1000;
@@ -147,14 +149,15 @@ class Row {
     const place = (at) => Math.round(width * (1 - (now - at) / LINE_S));
     this.#past.forEach(({ at, state, confidence }, number) => {
       const next = this.#past[number + 1]?.at ?? now;
-      const right = place(Math.min(next, at + 1.5)); // what was not heard of is a gap
+      const end = place(Math.min(next, at + GAP_S));
       const top = Math.round((height - 2) * (1 - confidence));
+      const shaded = state === "TRACKING" ? top : 0;
       pen.fillStyle = COLOURS[state];
-      for (let x = place(at); x < right; x++) {
-        pen.fillRect(x, top, 1, 2);
+      for (let x = place(at); x < end; x++) {
         pen.globalAlpha = 0.45;
-        if (state === "TRACKING" || (state === "UNCERTAIN" && x % 2)) pen.fillRect(x, top, 1, height - top);
+        if (state !== "UNCERTAIN" || x % 4 < 2) pen.fillRect(x, shaded, 1, height - shaded);
         pen.globalAlpha = 1;
+        pen.fillRect(x, top, 1, 2);
       }
     });
     const span = Math.round(now - (this.#past[0]?.at ?? now));

@@ -72,7 +72,7 @@ export class Picture {
     this.#draw();
   }
 
-  /** Draw boxes of these targets alone: others are followed no more, whatever the frame on the screen says. */
+  /** Draw boxes of these targets alone: others are followed no more, whatever is known of the frame. */
   keep(ids) {
     this.#kept = ids;
     this.#draw();
@@ -95,7 +95,7 @@ export class Picture {
     return [clamp((x - left) / this.scale, 0, width), clamp((y - top) / this.scale, 0, height)];
   }
 
-  /** Look closer by a factor (0 = whole picture); what is at `from` on the screen, or in its middle, goes `to`. */
+  /** Look closer by a factor (0 = whole picture); what is at `from` on the screen goes `to` another place. */
   zoom(by, to = null, from = to) {
     if (!this.#shown) return;
     const { left, top, width, height } = this.#view.getBoundingClientRect();
@@ -165,7 +165,7 @@ export class Picture {
     const top = start(down, size.height, this.#zoom.y);
     this.#zoom.x = (across / 2 - left) / size.width;
     this.#zoom.y = (down / 2 - top) / size.height;
-    for (const [name, value] of Object.entries({ left, top, ...size })) this.#stage.style[name] = `${value}px`;
+    for (const [name, px] of Object.entries({ left, top, ...size })) this.#stage.style[name] = `${px}px`;
     this.#draw();
   }
 
