@@ -43,9 +43,9 @@ class Broadcast:
         """Diagnostics of the tracker came."""
         self._board.diagnosed(statuses, now_s)
 
-    def found(self, present: bool) -> None:
+    def found(self, present: bool, now_s: float) -> None:
         """Whether there is a tracker node, silent or not."""
-        self._board.present = present
+        self._board.found(present, now_s)
 
     def state(self, now_s: float) -> str:
         """The message with the present state."""

@@ -142,7 +142,7 @@ class Server:
 
     def found(self, present: bool) -> None:
         """Take whether there is a tracker node, silent or not."""
-        self._post(lambda now_s: self._broadcast.found(present))
+        self._post(partial(self._broadcast.found, present))
 
     def stop(self) -> None:
         """End all connections and the thread."""

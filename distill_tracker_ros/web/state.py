@@ -39,7 +39,7 @@ class Board:
     """
 
     def __init__(self) -> None:
-        self.present = False  # whether there is a tracker node, silent or not
+        self._present = False  # whether there is a tracker node, silent or not
         self._heard_s = -math.inf  # when the newest status came
         self._states: deque[tuple[int, State]] = deque(maxlen=KEPT)  # stamp of the image in ns, its state
         self._counts: deque[_Count] = deque(maxlen=MOST_COUNTS)  # of the statuses of the last seconds
@@ -66,11 +66,17 @@ class Board:
                 told = {"name": name, "level": level, "message": _text(status.message)}
                 self._diagnostics[name] = now_s, told
 
+    def found(self, present: bool, now_s: float) -> None:
+        """Whether there is a tracker node, silent or not; what one that has gone said is forgotten."""
+        self._present = present
+        if self.presence(now_s) == "absent":
+            self._states.clear()
+
     def presence(self, now_s: float) -> str:
         """running, silent or absent."""
         if now_s - self._heard_s < SILENT_AFTER_S:
             return "running"
-        return "silent" if self.present else "absent"
+        return "silent" if self._present else "absent"
 
     def outline(self, now_s: float) -> object:
         """Presence and the targets' states: when these change, viewers are told at once."""

@@ -30,6 +30,7 @@ from desk import (
 from distill_tracker_ros.core.session import TargetError
 from distill_tracker_ros.core.tracker import TrackState
 from distill_tracker_ros.mavlink import camera as camera_module
+from distill_tracker_ros.mavlink import descriptions
 from distill_tracker_ros.mavlink.dialect import mavlink
 from distill_tracker_ros.mavlink.options import CameraConfig, VideoConfig
 from distill_tracker_ros.mavlink.tracker import Report
@@ -78,6 +79,7 @@ def test_the_system_id_is_learned_from_the_autopilot_alone() -> None:
         (STATION, gcs_heartbeat()),
         ((9, 1), gcs_heartbeat()),  # a ground station that took the autopilot's number
         ((9, 154), vehicle_heartbeat()),  # another device
+        ((9, 1), descriptions.heartbeat()),  # no autopilot
         ((0, 1), vehicle_heartbeat()),  # no system
     ):
         desk.send(message, sender)
@@ -659,6 +661,11 @@ def test_of_several_who_ask_the_fastest_is_served_and_each_stops_its_own(desk: D
     assert not statuses(desk.wait(5.0))
 
 
+def test_there_is_a_shortest_interval(desk: Desk) -> None:
+    desk.send(command(INTERVAL, TRACKING, 1))
+    assert 45 <= len(statuses([m for _ in range(1000) for m in desk.wait(0.001)])) <= 52
+
+
 def test_after_a_pause_there_is_no_burst(desk: Desk) -> None:
     desk.send(command(INTERVAL, TRACKING, 100_000))
     desk.wait(1.0)
@@ -728,6 +735,11 @@ def test_nothing_is_told_while_nobody_is_there_and_then_what_holds() -> None:
     assert not texts(desk.wait(5.0))
     desk.send(gcs_heartbeat())
     assert len(texts(desk.wait(0.1))) == 1
+
+
+def test_the_same_sentence_is_not_said_twice_at_once(desk: Desk) -> None:
+    said = [texts(desk.send(command(RECTANGLE, 2, 0, 1, 1))) for _ in range(3)]
+    assert [len(each) for each in said] == [1, 0, 0]
 
 
 def test_a_flood_of_refusals_is_acknowledged_but_not_read_out(desk: Desk) -> None:

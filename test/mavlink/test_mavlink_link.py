@@ -296,6 +296,18 @@ def test_who_does_not_read_costs_neither_time_nor_memory() -> None:
     other.close()
 
 
+def test_the_end_of_a_stream_is_an_error() -> None:
+    one, other = socket.socketpair()
+    ended = Stream(one.detach())
+    assert ended.read(0) == b""
+    other.sendall(b"last words")
+    other.close()
+    assert ended.read(DEADLINE_S) == b"last words"
+    with pytest.raises(ConnectionError, match="^the other side has closed it$"):
+        ended.read(DEADLINE_S)
+    ended.close()
+
+
 def test_a_fault_in_the_camera_does_not_end_the_link(monkeypatch: pytest.MonkeyPatch) -> None:
     def fails(self: Camera, message: Any, now_s: float) -> list[Any]:
         raise RuntimeError("a fault")

@@ -82,6 +82,14 @@ def test_what_is_behind_garbage_is_found(garbage: bytes) -> None:
     assert reader.bad_bytes == len(garbage)
 
 
+def test_a_message_with_a_flag_that_nobody_knows_is_none() -> None:
+    unknown = bytearray(HEARTBEAT)
+    unknown[2] |= 0x02
+    extra = bytes([mavlink.mavlink_map[0].crc_extra])
+    unknown[-2:] = mavlink.x25crc(bytes(unknown[1:-2]) + extra).crc.to_bytes(2, "little")
+    assert Reader().feed(bytes(unknown), 0.0) == []
+
+
 def test_what_does_not_get_finished_does_not_keep_the_next_message_waiting() -> None:
     reader = Reader()
     assert reader.feed(b"\xfd\xff\x00", 0.0) == []

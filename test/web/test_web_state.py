@@ -218,8 +218,16 @@ class TestBoard:
         later = 100.0 + state.SILENT_AFTER_S
         assert board.presence(later - 0.1) == "running"
         assert board.presence(later) == "absent" and board.state(later)["targets"] == []
-        board.present = True
+        board.found(True, later)
         assert board.presence(later) == "silent" and len(board.state(later)["targets"]) == 1
+
+    def test_a_tracker_that_comes_back_does_not_bring_the_boxes_of_the_one_before(self) -> None:
+        board = self.board(status(STAMP, target()))
+        gone = 100.0 + state.SILENT_AFTER_S
+        board.found(False, gone)
+        board.found(True, gone + 1.0)
+        told = board.state(gone + 1.0)
+        assert (told["tracker"], told["targets"], told["silent_s"]) == ("silent", [], None)
 
     def test_rates_and_shares_are_of_the_last_seconds(self) -> None:
         board = Board()
