@@ -42,7 +42,7 @@ class Link:
         """
         Args:
             name: of the connection, for people.
-            open: opens it; an OSError is told and it is called again later.
+            open: opens it; an error is told, and it is called again later.
         """
         self._name, self._open, self._camera, self._log = name, open, camera, log
         self._reader = Reader()
@@ -70,7 +70,7 @@ class Link:
         while not self._stop.is_set():
             try:
                 transport = self._open()
-            except OSError as error:
+            except (OSError, ValueError) as error:  # ValueError: a host that is no name
                 self._tell_trouble(f"{self._name} cannot be opened: {error}")
             else:
                 wait_s = self._serve(transport, wait_s)
@@ -94,7 +94,7 @@ class Link:
 
     def _tell_trouble(self, text: str) -> None:
         self._trouble = text
-        self._log.warning("link_closed", f"{text}; it is opened again")
+        self._log.warning("link_closed", f"{text}; it is tried again")
 
     def _answers(self, data: bytes) -> Iterable[bytes]:
         """What is to be sent now, packed. No message from outside ends the thread."""

@@ -276,6 +276,13 @@ def test_a_port_in_use_is_told_and_tried_again() -> None:
             wait_until(lambda: link.facts().trouble == "", "an open link")
 
 
+@pytest.mark.parametrize("host", ["no.such.host.invalid", "a..b", "x" * 100])
+def test_a_host_that_is_not_there_is_told_and_tried_again(host: str) -> None:
+    with camera_on(f"udpout:{host}:14550") as (link, _, log):
+        wait_until(lambda: "cannot be opened" in link.facts().trouble, "the reason", 60.0)
+        wait_until(lambda: len(log.lines) >= 2, "a second try", 60.0)
+
+
 def test_who_does_not_read_costs_neither_time_nor_memory() -> None:
     one, other = socket.socketpair()
     other.setblocking(False)
