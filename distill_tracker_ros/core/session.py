@@ -21,6 +21,10 @@ class TargetError(InputError):
     """A target that cannot be set or cleared; the text says why and what is accepted."""
 
 
+class NotNowError(TargetError):
+    """A request with nothing wrong in it: the same one may succeed later."""
+
+
 @dataclass(frozen=True)
 class Target:
     """What the caller asked for."""

@@ -29,9 +29,6 @@ SILENT_S = 1.0  # without a status, after which nothing is known of the tracker
 SHORTEST_INTERVAL_S = 0.02  # of CAMERA_TRACKING_IMAGE_STATUS
 MOST_SENDERS = 16  # whose intervals and finished commands are remembered
 
-# Words of the tracker in a refusal that says nothing against the command.
-TRY_AGAIN = ("try again", "still at it", "tracking ended")
-
 _INFORMATION = mavlink.MAVLINK_MSG_ID_CAMERA_INFORMATION
 _SETTINGS = mavlink.MAVLINK_MSG_ID_CAMERA_SETTINGS
 _STREAM_INFORMATION = mavlink.MAVLINK_MSG_ID_VIDEO_STREAM_INFORMATION
@@ -304,13 +301,13 @@ class Camera:
         return [_ack(command, result)]
 
     def _result(self, command: Command, answer: Answer, now_s: float) -> int:
-        is_silent, report = self._is_silent(now_s), self._tracker.report
         if answer.success:
             return int(mavlink.MAV_RESULT_ACCEPTED)
-        if command.id == _STOP and answer.answered and not is_silent and report and not report.targets:
-            return int(mavlink.MAV_RESULT_ACCEPTED)  # there is nothing to stop
-        if not answer.answered or is_silent or any(words in answer.message for words in TRY_AGAIN):
+        if answer.retry or self._is_silent(now_s):
             return int(mavlink.MAV_RESULT_TEMPORARILY_REJECTED)
+        report = self._tracker.report
+        if command.id == _STOP and report and not report.targets:
+            return int(mavlink.MAV_RESULT_ACCEPTED)  # there is nothing to stop
         return int(mavlink.MAV_RESULT_DENIED)
 
     def _refuse(self, command: Command, result: int, sentence: str, now_s: float) -> Messages:

@@ -40,8 +40,8 @@ class Answer(Protocol):
         """A sentence for the operator."""
 
     @property
-    def answered(self) -> bool:
-        """False: no tracker is there, or it did not answer in time."""
+    def retry(self) -> bool:
+        """Whether the same call may succeed later, as when no tracker is there or it is busy."""
 
 
 class Tracker(Protocol):

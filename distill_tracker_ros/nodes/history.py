@@ -10,7 +10,7 @@ from statistics import median
 from typing import Generic, TypeVar
 
 from ..core.config import check_ranges, option
-from ..core.session import TargetError
+from ..core.session import NotNowError, TargetError
 
 T = TypeVar("T")
 
@@ -73,7 +73,7 @@ class History(Generic[T]):
         with self._lock:
             entries = list(self._entries)
         if not entries:
-            raise TargetError("no image has been tracked on yet: wait for the first one")
+            raise NotNowError("no image has been tracked on yet: wait for the first one")
         if not stamp_ns:
             return entries[-1].item
         nearest = min(entries, key=lambda entry: abs(entry.stamp_ns - stamp_ns))

@@ -29,7 +29,7 @@ class Answer:
 
     success: bool
     message: str  # a sentence for the operator
-    answered: bool = True  # False: no tracker is there, or it did not answer in time
+    retry: bool = False  # whether the same call may succeed later
     id: str = ""  # of the target
     views: tuple[Any, ...] = ()  # distill_tracker_msgs/TargetView
 
@@ -108,7 +108,7 @@ class TrackerClient:
         if not client.service_is_ready():
             name = self._node.resolve_service_name(client.srv_name)
             text = f"no tracker answers at {name}: is it running, and in this namespace?"
-            answer.set_result(Answer(False, text, answered=False))
+            answer.set_result(Answer(False, text, retry=True))
             return answer
         with self._lock:
             called = client.call_async(request)
@@ -122,7 +122,9 @@ class TrackerClient:
                 return
         response = called.result()
         id, views = getattr(response, "id", ""), tuple(getattr(response, "views", ()))
-        answer.set_result(Answer(response.success, response.message, id=id, views=views))
+        answer.set_result(
+            Answer(response.success, response.message, getattr(response, "retry", False), id, views)
+        )
 
     def _give_up(self) -> None:
         now = time.monotonic()
@@ -133,7 +135,7 @@ class TrackerClient:
         for answer, client, called in late:
             client.remove_pending_request(called)
             text = f"the tracker did not answer within {self._timeout_s:g} s: the status tells what it did"
-            answer.set_result(Answer(False, text, answered=False))
+            answer.set_result(Answer(False, text, retry=True))
 
     def _on_status(self, msg: TrackerStatus) -> None:
         self._newest = msg, time.monotonic()

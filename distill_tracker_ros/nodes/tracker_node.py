@@ -20,7 +20,7 @@ from rclpy.subscription import Subscription
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from ..core.session import SavedTarget, TargetError
+from ..core.session import NotNowError, SavedTarget, TargetError
 from ..core.timeline import LATE_NS
 from ..messages import BoxError, box_from_msg, stamp_ns
 from ..runtime.load import Loaded, fallback, load
@@ -345,7 +345,7 @@ class TrackerNode(LifecycleNode):
             response.id = answer(future, self._options.service_timeout_s)
             response.success, response.message = True, f"target {response.id!r} is followed"
         except (TargetError, BoxError) as error:
-            response.success, response.message = False, str(error)
+            _refuse(response, error)
         self._log_answer("set_target", response)
         return response
 
@@ -354,7 +354,7 @@ class TrackerNode(LifecycleNode):
             cleared = answer(self._active().clear_target(request.id), self._options.service_timeout_s)
             response.success, response.message = True, f"{cleared} target(s) cleared"
         except TargetError as error:
-            response.success, response.message = False, str(error)
+            _refuse(response, error)
         self._log_answer("clear_target", response)
         return response
 
@@ -365,7 +365,7 @@ class TrackerNode(LifecycleNode):
             response.views = [view_to_msg(each) for each in remembered]
             response.success = True
         except TargetError as error:
-            response.success, response.message = False, str(error)
+            _refuse(response, error)
         self._log_answer("get_views", response)
         return response
 
@@ -398,13 +398,13 @@ class TrackerNode(LifecycleNode):
         self._log.warning("target_topic_refused", f"~/target: {error}")
 
     def _active(self) -> Tracking:
-        """The tracking, or a TargetError that says how to start it."""
+        """The tracking, or a NotNowError that says how to start it."""
         name = self.get_fully_qualified_name()
         if self._tracking is None:
             how = f"'ros2 lifecycle set {name} configure', then activate"
-            raise TargetError(f"the node is not configured: {how}")
+            raise NotNowError(f"the node is not configured: {how}")
         if self._subscription is None:
-            raise TargetError(f"the node is inactive: 'ros2 lifecycle set {name} activate'")
+            raise NotNowError(f"the node is inactive: 'ros2 lifecycle set {name} activate'")
         return self._tracking
 
     # Time, parameters, events of the middleware, diagnostics.
@@ -497,6 +497,11 @@ class TrackerNode(LifecycleNode):
             f"{count} nodes are called {self.get_fully_qualified_name()}, and any of them answers a service: "
             "give each a name or a namespace of its own (one that was killed counts for some seconds more)"
         )
+
+
+def _refuse(response: Any, error: TargetError | BoxError) -> None:
+    response.success, response.message = False, str(error)
+    response.retry = isinstance(error, NotNowError)
 
 
 def main() -> int:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from ..core.engine import Engine
 from ..core.frame import Frame
-from ..core.session import SavedTarget, Session, Target, TargetError
+from ..core.session import NotNowError, SavedTarget, Session, Target, TargetError
 from ..core.texts import LONGEST_NAME
 from ..core.timeline import StampError, Timeline
 from ..core.tracker import Remembered, Track, TrackState
@@ -340,7 +340,7 @@ class Tracking:
         except Exception as error:
             text = f"the engine failed on that image ({type(error).__name__}: {error}): nothing was changed"
             self._failed(text, error)
-            raise TargetError(text) from error
+            raise NotNowError(text) from error
         self._lost_frames[id] = 0
         self.message = f"target {id!r} was set"
         self._hand_out()
@@ -408,18 +408,18 @@ def _unseen(followed: Followed, unseen_s: float) -> Followed:
 
 
 def answer(future: Future[R], timeout_s: float) -> R:
-    """The result of a call, or a TargetError that says why there is none in time."""
+    """The result of a call, or a NotNowError that says why there is none in time."""
     try:
         return future.result(timeout_s)
     except Busy as error:
-        raise TargetError(f"the tracker is busy ({error}): nothing was changed, try again") from error
+        raise NotNowError(f"the tracker is busy ({error}): nothing was changed, try again") from error
     except concurrent.futures.CancelledError as error:
-        raise TargetError("tracking ended before it could be done") from error
+        raise NotNowError("tracking ended before it could be done") from error
     except concurrent.futures.TimeoutError as error:
         if future.cancel():
-            raise TargetError(
+            raise NotNowError(
                 f"the tracker was busy for {timeout_s:g} s: nothing was changed, try again"
             ) from error
-        raise TargetError(
+        raise NotNowError(
             f"the tracker is still at it after {timeout_s:g} s: the status will tell how it ends"
         ) from error

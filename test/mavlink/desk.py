@@ -24,7 +24,7 @@ class Said:
 
     success: bool
     message: str = ""
-    answered: bool = True
+    retry: bool = False
 
 
 @dataclass
@@ -46,9 +46,9 @@ class HandTracker:
         self.calls.append((name, about, future))
         return future
 
-    def answer(self, success: bool, message: str = "", answered: bool = True) -> None:
+    def answer(self, success: bool, message: str = "", retry: bool = False) -> None:
         """Of the last call."""
-        self.calls[-1][2].set_result(Said(success, message, answered))
+        self.calls[-1][2].set_result(Said(success, message, retry))
 
     def sees(self, *targets: tuple[str, TrackState, Box]) -> None:
         seen = tuple(Seen(id, state, box, "nothing looks enough like it") for id, state, box in targets)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -27,9 +26,7 @@ from desk import (
     vehicle_heartbeat,
 )
 
-from distill_tracker_ros.core.session import TargetError
 from distill_tracker_ros.core.tracker import TrackState
-from distill_tracker_ros.mavlink import camera as camera_module
 from distill_tracker_ros.mavlink import descriptions
 from distill_tracker_ros.mavlink.dialect import mavlink
 from distill_tracker_ros.mavlink.options import CameraConfig, VideoConfig
@@ -432,11 +429,14 @@ def test_shares_at_the_edges_may_be_off_by_a_rounding(desk: Desk) -> None:
 @pytest.mark.parametrize(
     ("answer", "result"),
     [
-        ((False, "box left=1 ... at least 4 px", True), DENIED),
-        ((False, "the stamp 1.0 is older than every image that is kept", True), DENIED),
-        ((False, "the tracker is busy (32 commands): nothing was changed, try again", True), 1),
-        ((False, "no tracker answers at /tracker/set_target", False), TEMPORARILY_REJECTED),
-        ((False, "the tracker did not answer within 5 s", False), TEMPORARILY_REJECTED),
+        ((False, "box left=1 ... at least 4 px", False), DENIED),
+        ((False, "the stamp 1.0 is older than every image that is kept", False), DENIED),
+        (
+            (False, "the tracker is busy (32 commands): try again", True),
+            TEMPORARILY_REJECTED,
+        ),
+        ((False, "no tracker answers at /tracker/set_target", True), TEMPORARILY_REJECTED),
+        ((False, "the tracker did not answer within 5 s", True), TEMPORARILY_REJECTED),
     ],
 )
 @pytest.mark.parametrize("id", [POINT, RECTANGLE, STOP])
@@ -450,25 +450,6 @@ def test_refusals_of_the_tracker_are_passed_on(
     assert results(answers) == [result]
     assert texts(answers) == [answer[1]]
     assert all(len(m.text) <= 50 for m in answers[1:])
-
-
-def test_the_words_of_a_refusal_that_time_mends_are_those_of_the_tracker() -> None:
-    """Its answers are made of this function's errors."""
-    pytest.importorskip("rclpy", reason="needs ROS 2")
-    from distill_tracker_ros.nodes.tracking import answer
-    from distill_tracker_ros.nodes.worker import Busy
-
-    busy: Future[Any] = Future()
-    busy.set_exception(Busy("32 commands are waiting already"))
-    ended: Future[Any] = Future()
-    ended.cancel()
-    ended.set_running_or_notify_cancel()
-    at_it: Future[Any] = Future()
-    at_it.set_running_or_notify_cancel()
-    for future in (busy, ended, at_it, Future[Any]()):
-        with pytest.raises(TargetError) as caught:
-            answer(future, 0.01)
-        assert any(words in str(caught.value) for words in camera_module.TRY_AGAIN), caught.value
 
 
 def test_while_the_tracker_is_silent_a_refusal_is_for_now(desk: Desk) -> None:
@@ -516,7 +497,7 @@ def test_a_repeated_command_is_answered_and_not_started_twice(desk: Desk) -> Non
 
 def test_a_repeated_command_gets_its_refusal_again(desk: Desk) -> None:
     desk.send(command(STOP))
-    desk.tracker.answer(False, "no tracker", answered=False)
+    desk.tracker.answer(False, "no tracker", retry=True)
     assert results(desk.wait(0.02)) == [TEMPORARILY_REJECTED]
     assert results(desk.send(command(STOP, confirmation=1))) == [TEMPORARILY_REJECTED]
     assert len(desk.tracker.calls) == 1
@@ -552,7 +533,7 @@ def test_one_mark_and_one_stop_at_a_time_whatever_comes(desk: Desk) -> None:
     assert results(desk.send(command(STOP), OTHER)) == [TEMPORARILY_REJECTED]
     assert [call[0] for call in desk.tracker.calls] == ["follow", "drop"]
     for *_, future in desk.tracker.calls:
-        future.set_result(type("Yes", (), {"success": True, "message": "", "answered": True}))
+        future.set_result(type("Yes", (), {"success": True, "message": "", "retry": False}))
     answers = desk.wait(0.02)
     assert [(m.command, m.result, m.target_system) for m in answers] == [
         (RECTANGLE, ACCEPTED, 255),

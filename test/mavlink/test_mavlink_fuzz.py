@@ -37,9 +37,7 @@ int_commands = st.builds(
     *[likely] * 4,
     *(number, number, likely),
 )
-answers = st.builds(
-    Said, st.booleans(), st.sampled_from(["", "no", "try again", "é" * 200, "a\nb"]), st.booleans()
-)
+answers = st.builds(Said, st.booleans(), st.sampled_from(["", "no", "é" * 200, "a\nb"]), st.booleans())
 states = st.sampled_from(list(TrackState))
 boxes = st.tuples(*[st.floats(-1e4, 1e4)] * 4)
 steps = st.one_of(

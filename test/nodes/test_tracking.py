@@ -20,7 +20,7 @@ from waiting import DEADLINE_S, wait_until
 from distill_tracker_ros.core.boxes import iou
 from distill_tracker_ros.core.config import SessionConfig, TrackerConfig
 from distill_tracker_ros.core.engine import SearchOutput, State
-from distill_tracker_ros.core.session import Session, TargetError
+from distill_tracker_ros.core.session import NotNowError, Session, TargetError
 from distill_tracker_ros.core.tracker import TrackState
 from distill_tracker_ros.messages import MessageFrame
 from distill_tracker_ros.nodes import supervisor
@@ -260,7 +260,7 @@ class TestRefusals:
     def test_a_stopped_tracker_is_said(self, make_rig: Any) -> None:
         rig = make_rig()
         rig.tracking.stop()
-        with pytest.raises(TargetError, match="tracking ended"):
+        with pytest.raises(NotNowError, match="tracking ended"):
             rig.set_target([1, 1, 20, 20])
 
 
@@ -466,7 +466,7 @@ class TestAnotherEngine:
             hung = watched.supervisor.tracking
             wait_until(lambda: watched.watched() and watched.supervisor.replaced, "another engine")
             assert "has not returned for" in watched.supervisor.replaced
-            with pytest.raises(TargetError, match="tracking ended"):
+            with pytest.raises(NotNowError, match="tracking ended"):
                 answer(asked, DEADLINE_S)
             outcome = watched.send(clip[4][0], 4)
             assert float(iou(outcome.targets[0].track.box_xywh, clip[4][1])) > 0.9
@@ -489,7 +489,7 @@ class TestAnotherEngine:
             late = watched.supervisor.tracking.set_target(clip[1][1], stamp(1), "late", "")
             assert first.waiting.wait(DEADLINE_S)
             wait_until(lambda: watched.watched() and watched.supervisor.replaced, "another engine")
-            with pytest.raises(TargetError, match="tracking ended"):
+            with pytest.raises(NotNowError, match="tracking ended"):
                 answer(late, DEADLINE_S)
             assert len(watched.send(clip[3][0], 3).targets) == 1
             counts = watched.supervisor.tracking.counts
