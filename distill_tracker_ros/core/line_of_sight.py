@@ -1,16 +1,17 @@
 """From a pixel of a calibrated camera to the direction in which it looks.
 
-OpenCV's model of the lens is undone along ways that begin on the optical axis and end where it stops to rise,
-so that a polynomial that turns back outside of the calibrated part of the picture gives no wrong direction.
+Distortion is undone by damped Newton steps that begin on the optical axis and stay where the model rises, so
+that a polynomial that turns back outside of the calibrated part of the picture gives no wrong direction.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -27,11 +28,7 @@ _BY_ANGLE = ("equidistant", "fisheye")
 IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 _MOST_STEPS = 60
 _CLOSE_PX, _MOST_MISS_PX = 1e-4, 0.01  # where the search ends, and what it must have reached
-_OUTWARD = np.tan(np.linspace(0, 1.25, 64))[:, None]  # radii where the search looks first
-_SHARES = np.linspace(0, 1, 33)[1:, None] ** 3  # of a step: closest at first, where a fold may be near
-_ANGLES = np.linspace(0, math.pi, 2**14)  # so close that a lens by angle is straight from one to the next
-_NOWHERE = np.full(3, math.nan)
-_MOST_COEFFICIENT = 1e100
+_LEAST_SHARE = 1e-6  # of a step
 _MOST_TILT = 0.8  # rad, of the sensor against the lens
 _ROUNDING = 1e-3  # of rotation matrices
 
@@ -102,11 +99,7 @@ class Camera:
         if self.model and count not in MODELS[self.model] and (count or self.model in _BY_ANGLE):
             accepted = " or ".join(map(str, MODELS[self.model]))
             raise CameraError(f"{self.model} has {accepted} coefficients; got {count}")
-        if any(abs(c) > _MOST_COEFFICIENT for c in self.coefficients):
-            raise CameraError("distortion coefficients are too large")
-        tilt = self.coefficients[12:]
-        if any(abs(angle) > _MOST_TILT for angle in tilt):
-            raise CameraError(f"tilt of ({tilt[0]:g}, {tilt[1]:g}) rad: accepted is up to {_MOST_TILT}")
+        self._lens  # noqa: B018  made now: it refuses what no lens does
 
     @property
     def image_size(self) -> tuple[int, int]:
@@ -119,13 +112,10 @@ class Camera:
         return self.window_xywh if all(self.window_xywh[2:]) else (0, 0, *self.size)
 
     @cached_property
-    def _rising(self) -> NDArray[np.float64]:
-        """Of a lens by angle: where the first of _ANGLES come to lie, until it turns back."""
-        radii = self._radius(_ANGLES)
-        return radii[: np.append(np.diff(radii) <= 0, True).argmax() + 1]
-
-    def _radius(self, angle: NDArray[np.float64]) -> NDArray[np.float64]:
-        return angle * np.polyval([*self.coefficients[::-1], 1.0], angle**2)
+    def _lens(self) -> _Lens | None:
+        """None: no distortion."""
+        by_angle = self.model in _BY_ANGLE
+        return _lens(self.coefficients, by_angle) if any(self.coefficients) or by_angle else None
 
     def __str__(self) -> str:
         return f"{self.size[0]}x{self.size[1]}, {self.model or 'no distortion'}"
@@ -147,18 +137,18 @@ def line_of_sight(
     fx, _, cx, _, fy, cy, *_ = camera.matrix
     across, down = _unscaled(camera, point, image_size)
     # Half a pixel: the calibration counts from the centre of the first one.
-    x, y = (across - 0.5 - cx) / fx, (down - 0.5 - cy) / fy
-    if camera.model in _BY_ANGLE:
-        vector = _undistorted_by_angle(camera, x, y)
-    elif any(camera.coefficients):
-        vector = _undistorted(camera, x, y)
-    else:
-        vector = np.array([x, y, 1.0])
-    length = math.hypot(*vector)
-    if not math.isfinite(length):
+    x, y, z = (across - 0.5 - cx) / fx, (down - 0.5 - cy) / fy, 1.0
+    lens = camera._lens
+    solution = (x, y) if lens is None else _undistorted(lens, *_levelled(lens, x, y), max(fx, fy))
+    if solution is None or not math.isfinite(math.hypot(*solution)):
         covers = "outside of what the calibration covers"
         raise CameraError(f"the pixel ({point[0]:.1f}, {point[1]:.1f}) is {covers} ({camera})")
-    vector = vector / length
+    x, y = solution
+    if lens is not None and lens.by_angle:  # so far they were angles
+        angle = math.hypot(x, y)
+        ratio = math.sin(angle) / angle if angle else 1.0
+        x, y, z = x * ratio, y * ratio, math.cos(angle)
+    vector = np.array([x, y, z]) / math.hypot(x, y, z)
     if camera.rotation != IDENTITY:
         vector = np.array(camera.rotation).reshape(3, 3) @ vector
         vector /= np.linalg.norm(vector)
@@ -176,36 +166,146 @@ def _unscaled(camera: Camera, point: tuple[float, float], image_size: tuple[int,
     return left + point[0] * scales[0], top + point[1] * scales[1]
 
 
-@np.errstate(all="ignore")
-def _undistorted(camera: Camera, x: float, y: float) -> NDArray[np.float64]:
-    """The point (3,) of the plane z = 1 that comes to lie at (x, y); nan if there is none before a fold."""
-    none, no_matrix, coefficients = np.zeros(3), np.eye(3), np.array(camera.coefficients)
-    at, miss, focal_px = _NOWHERE, math.inf, max(camera.matrix[0], camera.matrix[4])
-    ahead = [0, 0, 1] + _OUTWARD * np.array([x, y, 0]) / (math.hypot(x, y) or 1.0)
+class _Lens(NamedTuple):
+    """Both kinds of distortion as one map of a plane.
+
+    A pinhole's plane is z = 1; that of a model by angle has the angle from the axis as its radius. The map
+    is radius -> radius * numerator / denominator (polynomials of the squared radius that begin with 1), and
+    small terms that are not round.
+    """
+
+    by_angle: bool
+    numerator: tuple[float, ...]
+    denominator: tuple[float, ...]
+    tangential: tuple[float, float]
+    prism: tuple[float, float, float, float]
+    level: NDArray[np.float64] | None  # (3, 3) undoes the tilt of the sensor; None: it has none
+    limit: float  # radius below which the round part rises
+
+
+def _lens(coefficients: Sequence[float], by_angle: bool) -> _Lens:
+    if by_angle:
+        limit = min(math.pi, _turning_radius(coefficients, ()))
+        return _Lens(True, tuple(coefficients), (), (0, 0), (0, 0, 0, 0), None, limit)
+    k1, k2, p1, p2, k3, k4, k5, k6, s1, s2, s3, s4, tilt_x, tilt_y = [*coefficients, *[0.0] * 14][:14]
+    numerator, denominator = (k1, k2, k3), (k4, k5, k6)
+    level = _levelling(tilt_x, tilt_y) if tilt_x or tilt_y else None
+    limit = _turning_radius(numerator, denominator)
+    return _Lens(False, numerator, denominator, (p1, p2), (s1, s2, s3, s4), level, limit)
+
+
+def _turning_radius(numerator: Sequence[float], denominator: Sequence[float]) -> float:
+    """Where radius * numerator / denominator stops rising, or has a pole; infinite if it never does."""
+    above, below = np.array([1.0, *numerator])[::-1], np.array([1.0, *denominator])[::-1]
+    with np.errstate(all="ignore"):
+        bend: NDArray[np.float64] = np.polysub(
+            np.polymul(np.polyder(above), below),
+            np.polymul(above, np.polyder(below)),
+        )
+        slope = np.polyadd(np.polymul(above, below), np.append(2 * bend, 0.0))
+        try:
+            # Read backwards, the roots are reciprocal: the first one is the largest, and the most exact.
+            roots = np.concatenate([np.roots(slope[::-1]), np.roots(below[::-1])])
+        except np.linalg.LinAlgError as error:
+            raise CameraError("distortion coefficients are too large") from error
+    real = roots.real[(np.abs(roots.imag) <= 1e-6 * np.abs(roots)) & (roots.real > 0)]
+    return float(1 / math.sqrt(real.max())) if real.size else math.inf
+
+
+def _levelling(tilt_x: float, tilt_y: float) -> NDArray[np.float64]:
+    """(3, 3) the inverse of the homography of a sensor that is tilted about x, then about y, rad."""
+    if max(abs(tilt_x), abs(tilt_y)) > _MOST_TILT:
+        raise CameraError(f"tilt of ({tilt_x:g}, {tilt_y:g}) rad: accepted is up to {_MOST_TILT}")
+    (cos_x, sin_x), (cos_y, sin_y) = ((math.cos(a), math.sin(a)) for a in (tilt_x, tilt_y))
+    about_x = np.array([[1, 0, 0], [0, cos_x, sin_x], [0, -sin_x, cos_x]])
+    about_y = np.array([[cos_y, 0, -sin_y], [0, 1, 0], [sin_y, 0, cos_y]])
+    turn = about_y @ about_x
+    onto = np.array([[turn[2, 2], 0, -turn[0, 2]], [0, turn[2, 2], -turn[1, 2]], [0, 0, 1]])
+    return np.asarray(np.linalg.inv(onto @ turn))
+
+
+def _levelled(lens: _Lens, x: float, y: float) -> tuple[float, float]:
+    if lens.level is None:
+        return x, y
+    across, down, scale = (lens.level @ (x, y, 1.0)).tolist()
+    return (across / scale, down / scale) if scale > 0 else (math.inf, math.inf)
+
+
+class _Distorted(NamedTuple):
+    """Where a point of the plane comes to lie, and the derivatives of that."""
+
+    x: float
+    y: float
+    x_by_x: float
+    x_by_y: float
+    y_by_x: float
+    y_by_y: float
+    determinant: float
+
+    @property
+    def rises(self) -> bool:
+        """Neither folded nor turned round here."""
+        return self.determinant > 0 and self.x_by_x + self.y_by_y > 0
+
+    def step(self, x: float, y: float) -> tuple[float, float]:
+        """Newton's, towards a point that comes to lie at (x, y)."""
+        dx, dy = x - self.x, y - self.y
+        return (
+            (self.y_by_y * dx - self.x_by_y * dy) / self.determinant,
+            (self.x_by_x * dy - self.y_by_x * dx) / self.determinant,
+        )
+
+
+def _distorted(lens: _Lens, x: float, y: float) -> _Distorted:
+    """Within the lens's limit."""
+    q = x * x + y * y
+    (above, above_slope), (below, below_slope) = _series(lens.numerator, q), _series(lens.denominator, q)
+    below = below or math.nan  # at a pole nothing rises
+    ratio = above / below
+    slope = 2 * (above_slope - ratio * below_slope) / below  # of the ratio by q, twice
+    (p1, p2), (s1, s2, s3, s4) = lens.tangential, lens.prism
+    both = x * y * slope + 2 * (p1 * x + p2 * y)
+    prism_x, prism_y = 2 * (s1 + 2 * s2 * q), 2 * (s3 + 2 * s4 * q)
+    x_by_x = ratio + x * x * slope + 2 * p1 * y + 6 * p2 * x + x * prism_x
+    x_by_y = both + y * prism_x
+    y_by_x = both + x * prism_y
+    y_by_y = ratio + y * y * slope + 6 * p1 * y + 2 * p2 * x + y * prism_y
+    return _Distorted(
+        x * ratio + 2 * p1 * x * y + p2 * (q + 2 * x * x) + q * (s1 + s2 * q),
+        y * ratio + p1 * (q + 2 * y * y) + 2 * p2 * x * y + q * (s3 + s4 * q),
+        *(x_by_x, x_by_y, y_by_x, y_by_y),
+        x_by_x * y_by_y - x_by_y * y_by_x,
+    )
+
+
+def _series(coefficients: tuple[float, ...], q: float) -> tuple[float, float]:
+    """1 + c1 q + c2 q^2 + ..., and its derivative."""
+    value, slope = 0.0, 0.0
+    for c in reversed(coefficients):
+        slope = slope * q + value + c
+        value = (value + c) * q
+    return 1.0 + value, slope
+
+
+def _undistorted(lens: _Lens, x: float, y: float, focal_px: float) -> tuple[float, float] | None:
+    """The point of the plane that comes to lie at (x, y), if it is reached from the axis without a fold."""
+    at, found = (0.0, 0.0), _distorted(lens, 0.0, 0.0)
+    miss = math.hypot(x - found.x, y - found.y)
     for _ in range(_MOST_STEPS):
-        places, slopes = cv2.projectPoints(ahead, none, none, no_matrix, coefficients)
-        slopes = slopes[:, 3:5].reshape(-1, 2, 2)  # by the shift of the camera: where z is 1, by x and y
-        rises = (np.linalg.det(slopes) > 0) & (slopes.trace(axis1=1, axis2=2) > 0)
-        left = (x, y) - places[:, 0]
-        misses = np.where(np.logical_and.accumulate(rises), np.hypot(*left.T), math.inf)
-        best = misses.argmin()
-        if not misses[best] < miss:
-            break
-        at, miss = ahead[best], float(misses[best])
         if miss * focal_px < _CLOSE_PX:
             break
-        step = np.append(np.linalg.solve(slopes[best], left[best]), 0)
-        longest = max(0.25, math.hypot(at[0], at[1]) / 2)
-        ahead = at + _SHARES * step * min(1.0, longest / math.hypot(*step))
-    return at if miss * focal_px < _MOST_MISS_PX else _NOWHERE
-
-
-def _undistorted_by_angle(camera: Camera, x: float, y: float) -> NDArray[np.float64]:
-    """The unit vector (3,) that comes to lie at (x, y); nan if none does before the model turns back."""
-    radius, rising = math.hypot(x, y), camera._rising
-    angle = np.interp(radius, rising, _ANGLES[: len(rising)], right=math.nan)
-    miss = float(abs(camera._radius(angle) - radius))
-    if not miss * max(camera.matrix[0], camera.matrix[4]) < _MOST_MISS_PX:
-        return _NOWHERE
-    ratio = math.sin(angle) / radius if radius else 0.0
-    return np.array([x * ratio, y * ratio, math.cos(angle)])
+        towards = found.step(x, y)
+        # Never so far that a fold is leapt over.
+        share = min(1.0, max(0.25, math.hypot(*at) / 2) / max(math.hypot(*towards), 1e-12))
+        while share > _LEAST_SHARE:
+            ahead = at[0] + share * towards[0], at[1] + share * towards[1]
+            if math.hypot(*ahead) < lens.limit:
+                there = _distorted(lens, *ahead)
+                left = math.hypot(x - there.x, y - there.y)
+                if there.rises and left < miss:
+                    break
+            share /= 2
+        else:  # an edge, or the end of what floats can tell
+            break
+        at, found, miss = ahead, there, left
+    return at if miss * focal_px < _MOST_MISS_PX else None

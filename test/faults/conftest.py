@@ -44,10 +44,3 @@ def flight(client: Client, node: NodeProcess) -> Iterator[Flight]:
     flight.follow()
     yield flight
     assert node.alive, node.output
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """These tests are in real time: where others take the processors for a second, they fly again."""
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.flaky(reruns=2))
