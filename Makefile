@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -e -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint field bench train-release clean
+.PHONY: help setup demo page test fuzz lint field bench train-release clean
 
 LEVEL ?= runtime
 
@@ -25,6 +25,10 @@ demo:  ## track a target through real ROS 2 nodes (own video: VIDEO=path BOX=x,y
 	scripts/setup.sh runtime
 	$(IN_ROS) python3 -m distill_tracker_ros.demo --output build/demo \
 	  $(if $(VIDEO),--video "$(VIDEO)") $(if $(BOX),--box "$(BOX)") $(if $(GROUNDTRUTH),--groundtruth "$(GROUNDTRUTH)") $(DEMO_ARGS)
+
+page:  ## play a video to the operator's page, for a browser (own video: VIDEO=path; PAGE_ARGS="--port 9000")
+	scripts/setup.sh runtime
+	$(IN_ROS) python3 -m distill_tracker_ros.demo.page $(if $(VIDEO),--video "$(VIDEO)") $(PAGE_ARGS)
 
 test:  ## run all tests (TEST_ARGS="-k crop -x" chooses)
 	scripts/setup.sh test

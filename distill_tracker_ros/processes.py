@@ -87,8 +87,15 @@ class NodeProcess:
 
     def failure(self, what: str) -> CommandError:
         """An error that shows the last lines of the node's output."""
-        lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()[-_LAST_LINES:]
+        lines = self._output().splitlines()[-_LAST_LINES:]
         return CommandError(f"{what}; its last lines ({self._log}): {' | '.join(lines) or 'none'}")
+
+    def has_said(self, words: str) -> bool:
+        """Whether these words are in what the node has written so far."""
+        return words in self._output()
+
+    def _output(self) -> str:
+        return self._log.read_text(encoding="utf-8", errors="replace")
 
     def stop(self) -> None:
         """End the node: by SIGINT, or if it does not listen, by SIGKILL."""

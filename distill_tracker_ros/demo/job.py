@@ -39,7 +39,7 @@ def make_job(arguments: argparse.Namespace) -> Job:
     arguments.output.mkdir(parents=True, exist_ok=True)
     source, truth_file = arguments.video, arguments.groundtruth
     if source is None:
-        source, truth_file = _make_clip(arguments.output)
+        source, truth_file = make_clip(arguments.output)
     sequence = open_sequence(source, truth_file)
     return Job(
         source=source,
@@ -52,7 +52,12 @@ def make_job(arguments: argparse.Namespace) -> Job:
     )
 
 
-def _make_clip(folder: Path) -> tuple[Path, Path]:
+def make_clip(folder: Path) -> tuple[Path, Path]:
+    """Write the demo's clip and its boxes, and return their paths.
+
+    Raises:
+        CommandError: what it is made of is missing.
+    """
     try:
         from . import clip
     except ImportError as error:  # the photographs are those of scikit-image
