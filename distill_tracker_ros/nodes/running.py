@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import rclpy
 from rclpy.context import Context
@@ -26,7 +28,40 @@ from rclpy.task import Task
 # turn must come whatever the others wait for.
 THREADS = 4
 
-_stop = threading.Event()  # one for the process, as signals are
+
+class Ending:
+    """That the process is to end: told by a signal or by any thread, waited for by the main thread.
+
+    No lock is waited for. The handler of a signal that comes just before that would never run, and an Event
+    that it sets waits for what the interrupted `wait` holds. A signal always gets its byte into a socket.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._waking, self._woken = socket.socketpair()
+        self._waking.setblocking(False)
+
+    def listen(self, *signals: signal.Signals) -> None:
+        """Be set by these signals from now on; for the main thread."""
+        signal.set_wakeup_fd(self._waking.fileno(), warn_on_full_buffer=False)
+        for number in signals:
+            signal.signal(number, lambda *_: self.set())
+
+    def set(self) -> None:
+        self._is_set = True
+        with suppress(BlockingIOError):  # it is full of bytes that wake as well
+            self._waking.send(b"\0")
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def wait(self) -> None:
+        """Return when it is set."""
+        while not self._is_set:
+            self._woken.recv(1)
+
+
+_stop = Ending()  # one for the process, as signals are
 
 
 class NodeError(RuntimeError):
@@ -39,8 +74,7 @@ def run(make_node: Callable[[], Node]) -> int:
     Any other exception in a callback is logged, and the node lives on. rclpy's handlers of signals are left
     out: they end the context under the callbacks' feet.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: _stop.set())
+    _stop.listen(signal.SIGINT, signal.SIGTERM)
     try:
         rclpy.init(signal_handler_options=SignalHandlerOptions.NO)
         node = make_node()
@@ -64,7 +98,7 @@ def ending() -> bool:
 class _Spinner:
     """Runs the callbacks of a node in threads, and leaves the main thread to the signals."""
 
-    def __init__(self, node: Node, stop: threading.Event) -> None:
+    def __init__(self, node: Node, stop: Ending) -> None:
         self.failed = False
         self._node, self._stop = node, stop
         self._executor = CallbackPool(self._call)

@@ -67,6 +67,27 @@ def test_a_callback_that_waits_for_a_thread_is_not_handed_over_again_and_again(c
     assert len(begun) > THREADS
 
 
+ENDINGS = """
+import signal
+from distill_tracker_ros.nodes.running import Ending
+
+for number in range(20_000):
+    ending = Ending()
+    ending.listen(signal.SIGALRM)
+    signal.setitimer(signal.ITIMER_REAL, (number % 100 + 1) / 1e6)
+    ending.wait()
+    assert ending.is_set()
+print("none was missed")
+"""
+
+
+def test_no_signal_is_missed_whenever_it_comes() -> None:
+    """Bug: one that came while the main thread began to wait was never heard, nor any after it."""
+    command = [sys.executable, "-c", ENDINGS]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, cwd=ROOT, timeout=3 * DEADLINE_S)
+    assert done.stdout == "none was missed\n"
+
+
 LONG_WORK = """
 import time
 from rclpy.node import Node
