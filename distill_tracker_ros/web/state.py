@@ -42,6 +42,7 @@ class Board:
         self._present = False  # whether there is a tracker node, silent or not
         self._heard_s = -math.inf  # when the newest status came
         self._states: deque[tuple[int, State]] = deque(maxlen=KEPT)  # stamp of the image in ns, its state
+        self._number = 0  # of statuses so far
         self._counts: deque[_Count] = deque(maxlen=MOST_COUNTS)  # of the statuses of the last seconds
         self._diagnostics: dict[str, tuple[float, State]] = {}  # by name, with the time of arrival
 
@@ -51,7 +52,8 @@ class Board:
         if self._counts and count.received < self._counts[-1].received:
             self._counts.clear()  # it is another tracker, or was activated again
         self._counts.append(count)
-        self._states.append((stamp_ns(status.header.stamp), _state(status)))
+        self._number += 1
+        self._states.append((stamp_ns(status.header.stamp), {"number": self._number, **_state(status)}))
         self._heard_s = now_s
 
     def diagnosed(self, statuses: Iterable[Any], now_s: float) -> None:
@@ -97,6 +99,7 @@ class Board:
             told = {**told, "targets": []}  # the boxes of a tracker that is gone say nothing
         rate_hz, dropped = self._flow(now_s)
         return {
+            "number": self._number,
             **told,
             "tracker": presence,
             "silent_s": rounded(now_s - self._heard_s, 1) if self._states else None,

@@ -124,7 +124,7 @@ def until_joined(station: Station) -> None:
     )
     wait_until(
         lambda: (
-            station.do("command", id=512, params=[259])
+            station.ack(512, station.do("command", id=512, params=[259]))  # or one would come later
             and any(each.fields["resolution_h"] for each in station.messages("CAMERA_INFORMATION"))
         ),
         "a node that has found the tracker's status",

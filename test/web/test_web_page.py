@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from filmed import HEIGHT, WIDTH, cut_out, film, ground, truth
@@ -23,6 +24,7 @@ from ros_harness import Client, NodeProcess, running
 from sensor_msgs.msg import CameraInfo
 from skimage import data
 from std_srvs.srv import SetBool
+from tracker_double import status, target
 from vision_msgs.msg import BoundingBox2D
 from waiting import wait_until
 
@@ -32,6 +34,8 @@ from distill_tracker_ros.core.boxes import iou
 from distill_tracker_ros.messages import fill_box, stamp_ns
 from distill_tracker_ros.runtime.load import ON_CPU
 from distill_tracker_ros.video import VideoWriter
+from distill_tracker_ros.web import protocol
+from distill_tracker_ros.web.state import Board
 
 pytest.importorskip("aiohttp", reason="aiohttp is missing: it is among the requirements of operators")
 playwright = pytest.importorskip(
@@ -90,8 +94,10 @@ class Camera:
         self._numbers.setdefault(stamp_ns(info.header.stamp), len(self._numbers))
 
     def frame(self, stamp: str) -> int:
-        """Its number; the video is repeated."""
-        return self._numbers[nanoseconds(stamp)] % FRAMES
+        """Its number; the video is repeated. A busy machine shows it before this process hears of it."""
+        key = nanoseconds(stamp)
+        wait_until(lambda: key in self._numbers, "the camera_info of a picture")
+        return self._numbers[key] % FRAMES
 
     def box(self, stamp: str, thing: int = 0) -> Box:
         return [float(v) for v in self._truth[thing][self.frame(stamp)]]
@@ -614,6 +620,49 @@ def test_whoever_may_only_watch_is_told(stack: Stack, viewers: Any) -> None:
         viewer.page.get_by_role("button", name="Connect").click()
         wait_until(lambda: viewer.page.locator("#task").is_hidden(), "the right to command")
         viewer.follow()
+
+
+def test_a_picture_takes_back_nothing_that_is_newer(stack: Stack, viewer: Viewer) -> None:
+    """The status of a picture's image may be older than what the page was told meanwhile."""
+    black = cv2.imencode(".jpg", np.zeros((HEIGHT, WIDTH, 3), np.uint8))[1].tobytes()
+    sockets = []
+    viewer.page.route_web_socket("**/ws", lambda socket: sockets.append(socket))
+    board = Board()
+
+    def hear(stamp_ns: int, *targets: Any) -> None:
+        board.heard(status(stamp_ns, *targets), 100.0)
+
+    def welcome() -> Any:
+        wait_until(lambda: sockets or viewer.page.evaluate("null"), "a connection")
+        sockets[-1].send(protocol.welcome(""))
+        return sockets.pop()
+
+    def show(frame: int, stamp_ns: int) -> None:
+        state = board.state(100.0, stamp_ns)
+        socket.send(protocol.picture(frame, stamp_ns, (WIDTH, HEIGHT), state, black))
+        wait_until(lambda: viewer.stamp == protocol.stamp_text(stamp_ns), "the picture")
+
+    viewer.page.reload()
+    socket = welcome()
+    hear(1)
+    hear(2, target("car"))
+    socket.send(protocol.state(board.state(100.0)))
+    viewer.page.locator("#targets [data-id='car'] button.target").click()
+    show(1, 1)
+    assert viewer.page.locator("#targets .selected[data-id='car']").count() == 1
+    show(2, 2)
+    assert viewer.boxes().keys() == {"car"}
+    hear(1, target("van"))  # the camera's clock was set back: the order is that of arrival
+    socket.send(protocol.state(board.state(100.0)))
+    viewer.wait_for("#targets [data-id='van']")
+    assert viewer.page.locator("#targets > li").count() == 1
+
+    socket.close()
+    board = Board()  # of a web node that was started again
+    socket = welcome()
+    hear(1, target("bus"))
+    socket.send(protocol.state(board.state(100.0)))
+    viewer.wait_for("#targets [data-id='bus']")
 
 
 def test_the_web_node_may_be_started_again(stack: Stack, viewers: Any) -> None:

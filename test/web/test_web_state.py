@@ -185,6 +185,7 @@ class TestBoard:
         )
         told = self.board(status(STAMP, car, message="hello")).state(100.5)
         assert told == {
+            "number": 1,
             "stamp": "1700000000.000000042",
             "tracker": "running",
             "silent_s": 0.5,
@@ -251,6 +252,12 @@ class TestBoard:
         assert board.state(100.0, STAMP + 2)["targets"][0]["id"] == "2"
         assert board.state(100.0, STAMP + 99)["targets"][0]["id"] == "4"
         assert board.state(100.0)["targets"][0]["id"] == "4"
+
+    def test_statuses_are_numbered_as_they_come_whatever_their_stamps(self) -> None:
+        board = self.board(status(STAMP + 1), status(STAMP), status(STAMP + 2))
+        assert [board.state(100.0, STAMP + by)["number"] for by in (1, 0, 2)] == [1, 2, 3]
+        board.found(False, gone := 100.0 + state.SILENT_AFTER_S)
+        assert board.state(gone)["number"] == 3  # not older than what was told before
 
     def test_an_image_is_settled_when_its_status_or_a_newer_one_is_there_or_none_will_come(self) -> None:
         board = self.board(status(STAMP))

@@ -9,7 +9,7 @@ const WRONG_TOKEN = 4401; // close code
  * @typedef {object} Listener
  * @property {(header: object, jpeg: Uint8Array, done: () => void) => void} picture
  *   `done`: it is on the screen, or was left out for a newer one
- * @property {(state: object) => void} state
+ * @property {(state: object) => void} state never an older one than before
  * @property {() => void} changed phase, message or mayCommand are others now
  */
 export class Link {
@@ -23,6 +23,7 @@ export class Link {
   #wait = FIRST_WAIT_MS;
   #retryAt = 0;
   #heardAt = 0;
+  #newest = 0; // number of the newest state
   #requests = 0;
   #asked = new Map(); // number of a request -> what to do with its answer
 
@@ -43,6 +44,7 @@ export class Link {
   open(token = this.#token) {
     this.#leave("the connection was closed");
     this.#token = token;
+    this.#newest = 0;
     this.#heardAt = performance.now();
     const url = new URL("ws", location.href);
     url.protocol = url.protocol.replace("http", "ws");
@@ -82,10 +84,11 @@ export class Link {
       const socket = this.#socket;
       const done = () => socket === this.#socket && this.#send({ type: "shown", frame: header.frame });
       this.#listener.picture(header, new Uint8Array(data, 4 + length), done);
+      this.#tell(header.state);
       return;
     }
     const message = JSON.parse(data);
-    if (message.type === "state") this.#listener.state(message.state);
+    if (message.type === "state") this.#tell(message.state);
     else if (message.type === "welcome") {
       this.mayCommand = message.may_command;
       this.#wait = FIRST_WAIT_MS;
@@ -95,6 +98,13 @@ export class Link {
       this.#asked.get(message.request)?.({ success: true, message: "", ...message });
       this.#asked.delete(message.request);
     }
+  }
+
+  /** A picture's state is that of its image: the page may know a newer one. */
+  #tell(state) {
+    if (state.number < this.#newest) return;
+    this.#newest = state.number;
+    this.#listener.state(state);
   }
 
   #closed(code) {

@@ -23,10 +23,7 @@ let awaited = ""; // to be selected as soon as it is there
 let viewsAt = -Infinity;
 
 const link = new Link({
-  picture: (header, jpeg, done) => {
-    picture.offer(header, jpeg, done);
-    take(header.state);
-  },
+  picture: (header, jpeg, done) => picture.offer(header, jpeg, done),
   state: take,
   changed: tick,
 });
