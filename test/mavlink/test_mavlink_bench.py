@@ -76,6 +76,11 @@ class Asked:
         self.slow.set()
         self._ended.set()
         self._thread.join()
+        # By the executor itself, which may be answering now.
+        destroyed = self._node.executor.create_task(self._destroy)
+        wait_until(destroyed.done, "the end of the services")
+
+    def _destroy(self) -> None:
         for service in self._made:
             self._node.destroy_service(service)
         self._node.destroy_publisher(self._statuses)
