@@ -32,13 +32,6 @@ from distill_tracker_ros.nodes.mavlink_node import nearest
 pytestmark = pytest.mark.ros
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
-
-
 class Asked:
     """Answers for a tracker whose images are stamped 30 times a second."""
 

@@ -32,7 +32,6 @@ from mavlink_flight import (
     Flight,
     flying,
     overlap,
-    prepare,
     tracked,
 )
 from ros_harness import Client
@@ -44,20 +43,6 @@ from distill_tracker_ros.mavlink.dialect import mavlink
 from distill_tracker_ros.nodes.logs import parse
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mavlink")
-    prepare(folder)
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import os
 import socket
 import threading
 import tty
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,27 +15,13 @@ import pytest
 
 pytest.importorskip("pymavlink", reason="needs pymavlink")
 
-from mavlink_flight import VEHICLE, flying, overlap, prepare
+from mavlink_flight import VEHICLE, flying, overlap
 from ros_harness import Client
 from station_process import free_port, ground_station
 
 from distill_tracker_ros.runtime.load import shipped_models
 
 pytestmark = pytest.mark.ros
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mavlink")
-    prepare(folder)
-    return folder
 
 
 @pytest.mark.skipif("eatrack_nano" not in shipped_models(), reason="models/eatrack_nano is not there")

@@ -41,13 +41,6 @@ def graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(camera_look, "QUIET_S", 0.2)
 
 
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
-
-
 @contextmanager
 def camera(client: Client, topic: str, make: Callable[[int], Any], kind: type = Image) -> Iterator[None]:
     """Sends what is made of the time (ns), best effort, until the block ends."""

@@ -24,13 +24,6 @@ BEGIN_NS = 1_000 * SECOND  # a camera's clock that knows nothing of this machine
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
 def operator(client: Client) -> TrackerClient:
     return TrackerClient(client.node, timeout_s=1.0)
 

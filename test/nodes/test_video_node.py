@@ -6,7 +6,6 @@ import ros_needed  # noqa: F401  isort: skip
 
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,13 +40,6 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pixels() -> list[Any]:
     return [rgb for rgb, _ in moving_square(FRAMES)]
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
 
 
 def rgb_of(msg: Any) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ros_needed  # noqa: F401  isort: skip
 
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -40,13 +39,6 @@ def sequence(tmp_path_factory: pytest.TempPathFactory) -> Path:
         cv2.imwrite(str(folder / f"{number}.png"), rgb[..., ::-1])
     np.savetxt(folder / "groundtruth.txt", boxes, "%g", delimiter=",")
     return folder
-
-
-@pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
 
 
 def used(client: Client, node: str, ns: str = "/") -> Rights:

@@ -85,13 +85,6 @@ def serving(folder: Path, *arguments: str, **parameters: Any) -> Iterator[tuple[
 
 
 @pytest.fixture(scope="module")
-def client() -> Iterator[Client]:
-    client = Client()
-    yield client
-    client.close()
-
-
-@pytest.fixture(scope="module")
 def url(camera: NodeProcess, bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Of a page with a camera and a tracker."""
     folder = tmp_path_factory.mktemp("web")
