@@ -11,6 +11,7 @@ import tracemalloc
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 from zlib import crc32
 
 import cv2
@@ -773,6 +774,25 @@ def test_a_bomb_in_a_compressed_bag_is_not_unpacked(
             open_bag(path)
 
     assert peak_of(refused) < 20_000_000
+
+
+@pytest.mark.parametrize("content", ["a bomb", "no such image", "interrupted"])
+def test_a_bag_that_is_refused_leaves_no_file(
+    content: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("distill_tracker_ros.evaluation.bags.unpacking.LARGEST", 5_000_000)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    path = write_bag(tmp_path / "a", flight(), StoragePlugin.SQLITE3, CompressionMode.FILE)
+    if content == "a bomb":
+        storage_file(path).write_bytes(bomb("zstd", 100_000_000))
+    if content == "interrupted":
+        monkeypatch.setattr(
+            "distill_tracker_ros.evaluation.bags.salvage._key", Mock(side_effect=KeyboardInterrupt)
+        )
+    with pytest.raises((SequenceError, KeyboardInterrupt)):
+        open_bag(path, image_topic="/other")
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 @pytest.mark.parametrize(

@@ -200,25 +200,30 @@ def open_bag(path: Path, image_topic: str = "", truth_topic: str = "") -> Sequen
     if not path.exists():
         raise SequenceError(f"{path} does not exist: give a folder with metadata.yaml, .mcap, .db3 or .bag")
     try:
-        reader = _reader(path)
-        try:
-            return _sequence(path, reader, image_topic, truth_topic)
-        except BaseException:
-            reader.close()
-            raise
+        return _opened(path, _reader(path), image_topic, truth_topic)
     except (SequenceError, PermissionError):
         raise
     except Exception:  # rosbags passes on whatever a damaged file makes of its parsers
         salvage = Salvage(path)
         if not salvage.connections:
+            salvage.close()
             reason = salvage.broken or "it is empty"
             raise SequenceError(f"{path} holds nothing that can be read: {reason}") from None
         try:
-            return _sequence(path, salvage, image_topic, truth_topic)
+            return _opened(path, salvage, image_topic, truth_topic)
         except SequenceError:
             raise
         except Exception as error:  # what the library makes of damaged definitions of messages
             raise SequenceError(f"{path} cannot be read: {error!r}") from error
+
+
+def _opened(path: Path, reader: Reader, image_topic: str, truth_topic: str) -> Sequence:
+    """Closes a reader that is of no use."""
+    try:
+        return _sequence(path, reader, image_topic, truth_topic)
+    except BaseException:
+        reader.close()
+        raise
 
 
 def _reader(path: Path) -> Reader:

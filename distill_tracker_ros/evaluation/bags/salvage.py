@@ -60,8 +60,12 @@ class Salvage:
         self._files = _storage_files(path) if path.is_dir() else [path]
         self._unpacked: dict[Path, Path] = {}  # compressed files
         found: dict[tuple[str, str], Connection] = {}
-        for connection, _, _ in self._all():
-            found.setdefault(_key(connection), connection)
+        try:
+            for connection, _, _ in self._all():
+                found.setdefault(_key(connection), connection)
+        except BaseException:  # Ctrl-C: this can take long
+            self.close()
+            raise
         self.connections = list(found.values())
 
     def messages(self, connections: Collection[Connection], start: int = 0) -> Iterator[Message]:
