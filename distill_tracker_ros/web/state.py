@@ -91,7 +91,10 @@ class Board:
         return self._states[-1][0] > image_ns or any(stamp == image_ns for stamp, _ in self._states)
 
     def state(self, now_s: float, image_ns: int | None = None) -> State:
-        """STATE of the protocol: that of the image with this stamp if it is there, else the newest."""
+        """STATE of the protocol: that of the image with this stamp if it is there, else the newest.
+
+        Its `number` counts statuses as they come: of two states the one with the lower number is older.
+        """
         presence = self.presence(now_s)
         found = [state for stamp, state in self._states if stamp == image_ns]
         told = found[-1] if found else self._newest
