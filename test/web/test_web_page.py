@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -264,6 +264,16 @@ class Viewer:
             mouse.up()
         raise AssertionError("the page is too slow to draw on what moves")
 
+    def fingers(self) -> Callable[..., None]:
+        """Moves fingers: touchStart, touchMove, touchEnd with the places of those that are down then."""
+        touch = self.page.context.new_cdp_session(self.page)
+
+        def send(kind: str, *places: tuple[float, float]) -> None:
+            points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        return send
+
     def draw(self, thing: int = 0) -> str:
         """Draw a box around what moves; the stamp of the picture it was drawn on."""
         stamp = self.press(thing)
@@ -497,11 +507,7 @@ def test_a_finger_draws_two_look_closer(viewers: Any, tmp_path: Path) -> None:
     small = page.locator("button, input").filter(visible=True).evaluate_all(TOO_SMALL)
     assert small == []
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    touch = page.context.new_cdp_session(page)
-
-    def fingers(kind: str, *places: tuple[float, float]) -> None:
-        points = [{"x": x, "y": y, "id": number} for number, (x, y) in enumerate(places)]
-        touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+    fingers = viewer.fingers()
 
     def drag() -> str:
         """A finger on the moving thing, pulled over it, still down; the stamp of the held picture."""
@@ -523,9 +529,12 @@ def test_a_finger_draws_two_look_closer(viewers: Any, tmp_path: Path) -> None:
     fingers("touchEnd")
     page.get_by_role("button", name="Whole picture").tap()
     wait_until(lambda: page.locator("#stage").bounding_box()["width"] == wide, "the whole picture")
+    assert page.locator("#whole").is_hidden()
     assert viewer.sent == []
 
+    page.get_by_label("Label of the next target").tap()
     stamp = drag()
+    assert page.evaluate("document.activeElement === document.body"), "the keyboard would cover the picture"
     fingers("touchEnd")
     wait_until(lambda: viewer.sent, "the command")
     assert viewer.sent[0]["stamp"] == stamp
@@ -537,6 +546,22 @@ def test_a_finger_draws_two_look_closer(viewers: Any, tmp_path: Path) -> None:
     viewer.wait_for("#boxes .selected")
     viewer.wait_for("#targets .views figure.initial")
     page.screenshot(path=tmp_path / "phone.png")
+
+
+def test_a_tap_right_after_a_quick_finger_counts(viewers: Any) -> None:
+    """A browser may take the end of such a box for a fling, and the tap for what ends it."""
+    viewer = viewers(size=PHONE, has_touch=True, is_mobile=True)
+    viewer.wait_live()
+    fingers, page = viewer.fingers(), viewer.page
+    for _ in range(20):
+        fingers("touchStart", viewer.on_screen(200, 150))
+        fingers("touchMove", viewer.on_screen(260, 151))
+        fingers("touchMove", viewer.on_screen(320, 152))
+        fingers("touchEnd")  # too small a box to be sent
+        page.locator("#help-open").tap()
+        viewer.wait_for("#help", "Using this page", 5.0)
+        page.locator("#help-close").click()
+    assert viewer.sent == []
 
 
 def test_boxes_stand_where_they_were_drawn_when_looking_closer(viewer: Viewer) -> None:

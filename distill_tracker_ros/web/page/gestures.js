@@ -28,6 +28,9 @@ export class Gestures {
     view.addEventListener("pointermove", (event) => this.#move(event));
     view.addEventListener("pointerup", (event) => this.#up(event));
     view.addEventListener("pointercancel", (event) => this.#gone(event));
+    // Or a browser takes the end of a quick box for a fling, and swallows the next tap as what ends it.
+    const stay = (event) => onControl(event) || event.preventDefault();
+    view.addEventListener("touchstart", stay, { passive: false });
     view.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
     view.addEventListener("contextmenu", (event) => event.preventDefault());
   }
@@ -43,8 +46,9 @@ export class Gestures {
   }
 
   #down(event) {
-    if (event.target.closest("button, form") || event.button !== 0 || !this.#picture.stamp) return;
+    if (onControl(event) || event.button !== 0 || !this.#picture.stamp) return;
     this.#view.setPointerCapture(event.pointerId);
+    document.activeElement.blur(); // a finger does not do that by itself any more
     const at = place(event);
     this.#pointers.set(event.pointerId, at);
     this.cancel();
@@ -96,6 +100,7 @@ export class Gestures {
   }
 }
 
+const onControl = (event) => event.target.closest("button, form");
 const place = (event) => [event.clientX, event.clientY];
 const middle = ([a, b]) => [(a[0] + b[0]) / 2, (a[1] + b[1]) / 2];
 const apart = ([a, b]) => Math.max(1, Math.hypot(a[0] - b[0], a[1] - b[1]));

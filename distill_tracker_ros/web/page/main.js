@@ -214,7 +214,10 @@ addEventListener("keydown", (event) => {
   KEYS[event.key]();
 });
 
-byId("whole").onclick = () => picture.zoom(0);
+byId("whole").onclick = () => {
+  picture.zoom(0);
+  tick(); // what is under the button can be touched at once
+};
 byId("drop-all").onclick = dropAll;
 byId("confirm-no").onclick = () => byId("confirm").close();
 byId("confirm-yes").onclick = () => {
