@@ -87,13 +87,14 @@ class WebNode(Node):
         self._subscription: Subscription | None = None  # while pictures are wanted
         self._wanted_s = 0.0  # when they were last, by time.monotonic
         self._next_s = 0.0  # when the next picture may be made
-        self._encoder = Worker(self._encode, failed=self._on_unusable)
         client = TrackerClient(self, options.service_timeout_s, lambda status: self._server.heard(status))
         self._status_topic = self.resolve_topic_name("tracker/status")
         try:
             self._server = Server(_server_settings(options), client, self._log)
         except ServerError as error:
+            super().destroy_node()  # the middleware's threads must not outlive what they use
             raise NodeError(str(error)) from error
+        self._encoder = Worker(self._encode, failed=self._on_unusable)
         # Not by a logger: what it says goes to /rosout, and who may read that is not who may command.
         print(f"the page is at {self._server.url}", flush=True)
 

@@ -15,20 +15,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import cv2
 import numpy as np
 import psutil
 import pytest
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import Log
 from rcl_interfaces.srv import SetParameters
-from rclpy.node import NodeNameNonExistentError
+from rclpy.node import Node, NodeNameNonExistentError
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
-from ros_harness import ROOT, Client, NodeProcess, compressed_msg, running
+from ros_harness import ROOT, Client, NodeProcess, compressed_msg, domain_id, running
 from sensor_msgs.msg import CompressedImage
 from synthetic import moving_square
 from waiting import wait_until
@@ -39,7 +41,8 @@ from pages import Page, Picture
 from distill_tracker_msgs.msg import TrackerStatus
 from distill_tracker_ros.core.boxes import iou
 from distill_tracker_ros.nodes.options import flat
-from distill_tracker_ros.nodes.web_node import WebOptions
+from distill_tracker_ros.nodes.running import NodeError
+from distill_tracker_ros.nodes.web_node import WebNode, WebOptions
 
 pytestmark = pytest.mark.ros
 
@@ -394,6 +397,20 @@ def test_the_table_of_parameters() -> None:
 
 
 class TestStart:
+    def test_a_refused_start_leaves_nothing_that_runs(self) -> None:
+        before = set(threading.enumerate())
+        rclpy.init(args=["--ros-args", "-p", "host:=203.0.113.7"], domain_id=domain_id())
+        try:
+            with (
+                patch.object(Node, "destroy_node", autospec=True, side_effect=Node.destroy_node) as destroyed,
+                pytest.raises(NodeError, match="is no address of this machine"),
+            ):
+                WebNode()
+        finally:
+            rclpy.try_shutdown()
+        assert destroyed.call_count == 1
+        assert set(threading.enumerate()) == before
+
     def test_a_made_token_is_printed_and_told_to_nobody_else(self, client: Client, tmp_path: Path) -> None:
         logs = client.listen(Log, "/rosout", KEPT)
         with serving(tmp_path, host="0.0.0.0") as (_, url):
