@@ -99,7 +99,7 @@ def _open(path: Path) -> Iterator[list[_File]]:
         return
     try:
         archive = zipfile.ZipFile(path)
-    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:  # the last: of a newer format
+    except (OSError, zipfile.BadZipFile, NotImplementedError) as error:  # NotImplementedError: a newer zip
         raise ResultError(f"{path} is neither a folder nor a readable zip file: {error}") from error
     with archive:
         infos = [info for info in archive.infolist() if info.filename.endswith(".txt")]
